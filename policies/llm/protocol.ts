@@ -1,0 +1,129 @@
+/** The port to an LLM API. A new protocol is one file in `protocols/` that implements {@link Protocol}. */
+
+import type { Reject } from '../policy.ts'
+import type { JsonMember } from './json.ts'
+import type { Usage } from './usage.ts'
+
+/** Names as scopes use them: `llm:` is left out. */
+export type OperationName =
+  | 'chat'
+  | 'responses'
+  | 'embeddings'
+  | 'images'
+  | 'audio'
+  | 'moderations'
+  | 'files'
+  | 'batches'
+  | 'fine_tuning'
+  | 'models'
+
+/** What a method and path ask for, before the body is read. */
+export interface Operation {
+  readonly name: OperationName
+  /** True for an operation without side effects. */
+  readonly read: boolean
+  /** The protocol that can meter its tokens; absent when nobody can. */
+  readonly protocol?: Protocol
+  /** The model, where the path names it (Gemini, Azure deployments). */
+  readonly model?: string
+  /** The path itself asks for a stream (Gemini). */
+  readonly stream?: boolean
+}
+
+/** The input as the estimator and the flat costs see it. */
+export interface InputContent {
+  /** Every piece of text the model will read: messages, system prompts, tool definitions and results, schemas. */
+  readonly texts: readonly string[]
+  readonly images: number
+  readonly audio: number
+  readonly files: number
+  /** Input lies outside the body: `previous_response_id`, conversations, file and prompt ids. */
+  readonly unseen: boolean
+}
+
+/** A request body understood. Everything here is what will be forwarded, duplicates and decoys excluded. */
+export interface LlmCall {
+  readonly protocol: Protocol
+  readonly operation: OperationName
+  readonly model: string
+  readonly stream: boolean
+  /** Largest declared output limit times candidates; absent when none is declared. */
+  readonly declaredOutput?: number
+  /** How many candidates are generated (`n`, `best_of`, `candidateCount`), at least 1. */
+  readonly candidates: number
+  /** False for embeddings: nothing is generated. */
+  readonly generates: boolean
+  /** Reasoning is asked for or cannot be ruled out: streamed text then says nothing about all output. */
+  readonly reasoning: boolean
+  readonly input: InputContent
+  /** Runs outside this request (`background: true`), so that nobody can meter it here. */
+  readonly unmetered: boolean
+  /** Whether usage must be switched on in the forwarded request, and the extra event withheld. */
+  readonly needsUsageSwitch: boolean
+}
+
+/** Edits of a body that {@link Protocol.edit} can make. */
+export interface CallEdits {
+  /** Output limit over all candidates. */
+  readonly maxOutputTokens?: number
+  /** Make a stream report its usage. */
+  readonly includeUsage?: boolean
+}
+
+/** A request body after one strict parse; see `json.ts`. */
+export interface JsonBody {
+  readonly bytes: Uint8Array
+  /** The value as the upstream will read it. */
+  readonly value: Readonly<Record<string, unknown>>
+  /** Top-level members with their byte ranges, in order. */
+  readonly members: readonly JsonMember[]
+}
+
+/** Final events and shapes of a reply, told apart from its transport. */
+export interface Protocol {
+  /** Stable, lower-case: goes into tap plans, audit records and metrics. */
+  readonly id: string
+  /** Value of OpenTelemetry's `gen_ai.provider.name` when nothing better is known. */
+  readonly provider: string
+
+  /** Exact match on the path that the upstream sees. */
+  recognise(method: string, path: string): Operation | undefined
+
+  /**
+   * Understands a body.
+   * @throws {RefusedRead} `invalid_request` naming the field, when a decisive one is missing, duplicated or mistyped.
+   */
+  read(body: JsonBody, operation: Operation): LlmCall
+
+  /** The body to forward: only the edited members change, every other byte stays. */
+  edit(body: JsonBody, call: LlmCall, edits: CallEdits): Uint8Array
+
+  /** Usage of a whole JSON reply, at the protocol's own place; absent when there is none or it is malformed. */
+  replyUsage(reply: unknown): Usage | undefined
+
+  /** A byte sequence without which no stream event can carry usage, such as `"usage"`. */
+  readonly usageMark: string
+  /** Usage in one parsed stream event, at the protocol's own place. Halves are merged with `mergeUsage`. */
+  eventUsage(event: unknown): Usage | undefined
+  /** Whether the event exists only because usage was switched on. */
+  isUsageEvent(event: unknown): boolean
+  /** Generated text in one parsed stream event: what the caller sees, tool arguments included. */
+  eventText(event: unknown): string
+  /** The bytes that end a stream properly when `enforce_stream` cuts it, in the protocol's own final events. */
+  finalEvents(state: StreamState): string
+
+  /** A refusal in the API's own error shape, as JSON text. */
+  errorBody(reject: Reject, requestId: string): string
+  /** A fault in the middle of a stream, as the protocol's own error event; absent when it has none. */
+  errorEvent?(reject: Reject, requestId: string): string
+  /** Which provider's rate-limit headers its SDKs read. */
+  readonly rateLimitHeaders: 'openai' | 'anthropic' | 'none'
+}
+
+/** What a stream said so far, for its proper end. */
+export interface StreamState {
+  readonly model: string
+  /** The last event of the stream that could be parsed, for ids and indexes. */
+  readonly lastEvent?: unknown
+  readonly usage?: Usage
+}

@@ -1,0 +1,136 @@
+/** Runs policies in order over one exchange, and settles what they reserved. */
+
+import { CODES, PortcullisError, RefusedRead } from './errors.ts'
+import type { TapPlan } from './llm/tap.ts'
+import type {
+  Decision,
+  Edits,
+  Exchange,
+  HeaderMap,
+  Logger,
+  Outcome,
+  PolicyInstance,
+  Reject,
+  Reservation,
+} from './policy.ts'
+import { publish } from './telemetry.ts'
+
+export interface NamedInstance {
+  readonly name: string
+  readonly instance: PolicyInstance
+}
+
+export interface PassVerdict {
+  readonly type: 'pass'
+  readonly request: Edits
+  readonly replyHeaders: HeaderMap
+  readonly reservations: readonly Reservation[]
+  readonly tap?: TapPlan
+  readonly wouldReject: readonly Reject[]
+}
+
+export type Verdict = PassVerdict | (Reject & { readonly policy: string })
+
+export interface Pipeline {
+  /** Largest body any policy reads, in bytes; 0 when none does. */
+  readonly maxBodyBytes: number
+  /** Never throws: a fault is a 503, and what was reserved before it is given back. */
+  decide(exchange: Exchange): Promise<Verdict>
+  /** Never throws: a fault is logged and published. */
+  settle(reservations: readonly Reservation[], outcome: Outcome): Promise<void>
+}
+
+const NOT_FORWARDED: Outcome = { ended: 'not_forwarded' }
+
+export function createPipeline(policies: readonly NamedInstance[], logger: Logger): Pipeline {
+  const byName = new Map(policies.map((policy) => [policy.name, policy.instance]))
+
+  async function settle(reservations: readonly Reservation[], outcome: Outcome): Promise<void> {
+    for (const reservation of reservations) {
+      try {
+        await byName.get(reservation.policy)?.settle?.(reservation, outcome)
+      } catch (error) {
+        reportFault(logger, `${reservation.policy}.settle`, error)
+      }
+    }
+  }
+
+  async function decide(exchange: Exchange): Promise<Verdict> {
+    let body: Uint8Array | undefined
+    const setHeaders: Record<string, string> = {}
+    const removeHeaders: string[] = []
+    const replyHeaders: Record<string, string> = {}
+    const reservations: Reservation[] = []
+    const wouldReject: Reject[] = []
+    let tap: TapPlan | undefined
+
+    for (const { name, instance } of policies) {
+      // Each policy judges what will be forwarded: the body as the policies before it left it.
+      const current = body === undefined ? exchange : withBody(exchange, body)
+      const decision = await decideOne(name, instance, current, logger)
+      if (decision.type === 'reject') {
+        await settle(reservations, NOT_FORWARDED)
+        return { ...decision, policy: name }
+      }
+      body = decision.request?.body ?? body
+      Object.assign(setHeaders, decision.request?.setHeaders)
+      removeHeaders.push(...(decision.request?.removeHeaders ?? []))
+      Object.assign(replyHeaders, decision.replyHeaders)
+      if (decision.reservation !== undefined) reservations.push(decision.reservation)
+      if (decision.wouldReject !== undefined) wouldReject.push(decision.wouldReject)
+      tap = decision.tap ?? tap
+    }
+    return {
+      type: 'pass',
+      request: { ...(body === undefined ? {} : { body }), setHeaders, removeHeaders },
+      replyHeaders,
+      reservations,
+      ...(tap === undefined ? {} : { tap }),
+      wouldReject,
+    }
+  }
+
+  const maxBodyBytes = Math.max(0, ...policies.map((policy) => policy.instance.maxBodyBytes ?? 0))
+  return { maxBodyBytes, decide, settle }
+}
+
+async function decideOne(
+  name: string,
+  instance: PolicyInstance,
+  exchange: Exchange,
+  logger: Logger,
+): Promise<Decision> {
+  try {
+    return await instance.decide(exchange)
+  } catch (error) {
+    if (error instanceof RefusedRead)
+      return { type: 'reject', status: CODES[error.code].status, code: error.code, message: error.message }
+    reportFault(logger, `${name}.decide`, error)
+    return {
+      type: 'reject',
+      status: CODES.policy_unavailable.status,
+      code: 'policy_unavailable',
+      message: 'The gateway could not decide on this request.',
+    }
+  }
+}
+
+function withBody(exchange: Exchange, body: Uint8Array): Exchange {
+  return {
+    requestId: exchange.requestId,
+    method: exchange.method,
+    path: exchange.path,
+    route: exchange.route,
+    header: (name) => exchange.header(name),
+    body: () => body,
+    caller: () => exchange.caller(),
+  }
+}
+
+function reportFault(logger: Logger, where: string, error: unknown): void {
+  // Only the code: a message of somebody else's error may quote the request.
+  const code = error instanceof PortcullisError ? error.code : 'internal_error'
+  const kind = error instanceof Error ? error.name : typeof error
+  logger.error('policy fault', { where, code, kind })
+  publish('fault', () => ({ where, code }))
+}

@@ -1,0 +1,177 @@
+/** The contract between policies, which decide, and gateway adapters, which act. */
+
+import type { Code } from './errors.ts'
+import type { TapPlan } from './llm/tap.ts'
+import type { Delivered, Usage } from './llm/usage.ts'
+import type { Runtime } from './runtime.ts'
+import type { Config, ConfigIssue, Fields } from './schema/fields.ts'
+import type { LimitStore, StoreConfig } from './stores/ports.ts'
+
+export type MaybePromise<T> = T | Promise<T>
+
+/** Header names in lower case. */
+export type HeaderMap = Readonly<Record<string, string>>
+
+/** The gateway's own names for what it matched. */
+export interface RouteRef {
+  readonly id?: string
+  readonly name?: string
+  readonly serviceId?: string
+  readonly serviceName?: string
+}
+
+export interface Consumer {
+  readonly id: string
+  readonly username?: string
+  readonly customId?: string
+  readonly tags: readonly string[]
+  /** Groups from the gateway's own context, never from a request header. */
+  readonly groups: readonly string[]
+}
+
+/** How the caller proved who they are. Never holds the secret itself. */
+export interface Credential {
+  readonly id?: string
+  /** Epoch seconds. */
+  readonly createdAt?: number
+  readonly tags: readonly string[]
+  /** Keyed or plain hash of the secret, safe to log. */
+  readonly fingerprint?: string
+  readonly scopes?: readonly string[]
+}
+
+/** Claims of a token whose signature somebody we trust has verified. */
+export type Claims = Readonly<Record<string, unknown>>
+
+export interface Caller {
+  readonly consumer?: Consumer
+  /** Absent for an anonymous consumer: then `consumer` is no identity. */
+  readonly credential?: Credential
+  readonly claims?: Claims
+  /** The client address by the gateway's own trusted-proxy setting. */
+  readonly address: string
+}
+
+/** One request, read lazily: any read may be a round trip to the gateway. */
+export interface Exchange {
+  readonly requestId: string
+  readonly method: string
+  /** What the upstream will see, without the query. */
+  readonly path: string
+  readonly route: RouteRef
+  /** `name` in lower case. */
+  header(name: string): MaybePromise<string | undefined>
+  /**
+   * The whole request body, byte for byte; undefined when there is none.
+   * @throws {RefusedRead} `request_too_large` over the cap, never a cut body.
+   */
+  body(): MaybePromise<Uint8Array | undefined>
+  caller(): MaybePromise<Caller>
+}
+
+/** Changes to the request before it is forwarded. */
+export interface Edits {
+  readonly body?: Uint8Array
+  readonly setHeaders?: HeaderMap
+  readonly removeHeaders?: readonly string[]
+}
+
+/** What a passed request holds until its outcome is known. Plain data: it may be settled by another process. */
+export interface Reservation {
+  readonly id: string
+  /** Name of the policy that settles it. */
+  readonly policy: string
+  /** Estimated tokens, for audit and metrics. */
+  readonly estimated: { readonly input: number; readonly output: number }
+  /** The policy's own serialisable data. */
+  readonly data: unknown
+}
+
+export interface Reject {
+  readonly type: 'reject'
+  readonly status: number
+  readonly code: Code
+  readonly message: string
+  readonly headers?: HeaderMap
+}
+
+export interface Pass {
+  readonly type: 'pass'
+  readonly request?: Edits
+  readonly replyHeaders?: HeaderMap
+  readonly reservation?: Reservation
+  /** How the adapter must read the reply so that `settle` learns what was used. */
+  readonly tap?: TapPlan
+  /** The refusal that `mode: shadow` held back. */
+  readonly wouldReject?: Reject
+}
+
+export type Decision = Pass | Reject
+
+/** How a passed request ended. */
+export interface Outcome {
+  /**
+   * `complete`: the reply was delivered whole. `client_gone`, `upstream_failed`: cut short by that side.
+   * `not_forwarded`: the upstream was never contacted. `ended_early`: `enforce_stream` closed it.
+   * `unknown`: the gateway cannot tell.
+   */
+  readonly ended: 'complete' | 'client_gone' | 'upstream_failed' | 'not_forwarded' | 'ended_early' | 'unknown'
+  /** The upstream's status; absent when it sent none. */
+  readonly status?: number
+  /** What the provider reported; a field it did not report is absent, never zero. */
+  readonly usage?: Usage
+  /** Text that passed to the caller in a stream. */
+  readonly delivered?: Delivered
+}
+
+/** A policy made for one config. Holds no state that must outlive it: see {@link Runtime}. */
+export interface PolicyInstance {
+  /** Largest request body this policy reads, in bytes; absent when it reads none. */
+  readonly maxBodyBytes?: number
+  /** @throws only on a fault; a refusal is a value. */
+  decide(exchange: Exchange): MaybePromise<Decision>
+  /** Idempotent by `reservation.id`. */
+  settle?(reservation: Reservation, outcome: Outcome): Promise<void>
+}
+
+export interface Policy<F extends Fields> {
+  readonly name: string
+  /** The one config schema. */
+  readonly fields: F
+  /** What the field kinds cannot say: impossible combinations, by path. */
+  check?(config: Config<F>): readonly ConfigIssue[]
+  create(config: Config<F>, deps: Deps): PolicyInstance
+}
+
+export interface Clock {
+  /** Epoch milliseconds. May step; never use it for durations. */
+  now(): number
+  /** Milliseconds from an arbitrary start; never steps back. */
+  monotonic(): number
+  /** Runs `task` once after `ms`, without keeping the process alive. Returns its cancel. */
+  after(ms: number, task: () => void): () => void
+}
+
+export interface Random {
+  /** A new unguessable id, URL-safe. */
+  id(): string
+  /** Uniform in [0, 1). */
+  fraction(): number
+}
+
+/** Structured log lines. Fields must never hold request arguments, bodies, keys or tokens. */
+export interface Logger {
+  info(message: string, fields?: Readonly<Record<string, unknown>>): void
+  warn(message: string, fields?: Readonly<Record<string, unknown>>): void
+  error(message: string, fields?: Readonly<Record<string, unknown>>): void
+}
+
+/** Everything a policy may touch of the outside world. */
+export interface Deps {
+  readonly clock: Clock
+  readonly random: Random
+  readonly runtime: Runtime
+  readonly logger: Logger
+  /** Shared by every instance with an equal config; opened through the runtime. */
+  openLimitStore(config: StoreConfig): LimitStore
+}
