@@ -1,5 +1,7 @@
 /** Every code this pack can answer or throw, with its meaning and its fix. The README table comes from here. */
 
+import type { ConfigIssue } from './schema/fields.ts'
+
 export interface CodeEntry {
   readonly status: number
   readonly meaning: string
@@ -94,5 +96,18 @@ export class RefusedRead extends PortcullisError {
   declare readonly code: Code
   constructor(code: Code, message: string, options?: ErrorOptions) {
     super(code, message, options)
+  }
+}
+
+/** A config was refused, code `invalid_config`. Names every offending field and never quotes a value. */
+export class ConfigError extends PortcullisError {
+  override name = 'ConfigError'
+  readonly issues: readonly ConfigIssue[]
+  /** @param subject what was configured, such as the plugin's name. */
+  constructor(subject: string, issues: readonly ConfigIssue[]) {
+    const shown = issues.slice(0, 20).map(({ path, message }) => (path === '' ? message : `${path}: ${message}`))
+    const more = issues.length > shown.length ? [`and ${issues.length - shown.length} more`] : []
+    super('invalid_config', `Invalid config of ${subject}: ${[...shown, ...more].join('; ')}`)
+    this.issues = issues
   }
 }

@@ -9,21 +9,23 @@ export type Kind = StringKind | IntegerKind | NumberKind | BooleanKind | ListKin
 export interface StringKind {
   readonly kind: 'string'
   readonly oneOf?: readonly string[]
-  /** Inclusive, in UTF-16 code units. The least is 1 unless set to 0. */
+  /** Inclusive, in Unicode code points. The least is 1 unless set to 0. */
   readonly minLength?: number
   readonly maxLength?: number
-  /** Anchored, and valid both as a JavaScript pattern and, in `luaPattern`, as a Lua one. */
+  /** The same rule as a JavaScript pattern (with the `u` flag) and as a Lua one, both anchored with `^` and `$`. */
   readonly pattern?: { readonly js: string; readonly lua: string }
   /** Kong may resolve it from a vault; it never appears in a log or error. */
   readonly secret?: boolean
 }
 export interface IntegerKind {
   readonly kind: 'integer'
+  /** Bounds are inclusive and default to the safe integers. */
   readonly min?: number
   readonly max?: number
 }
 export interface NumberKind {
   readonly kind: 'number'
+  /** Bounds are inclusive and default to the safe integers. */
   readonly min?: number
   readonly max?: number
 }
@@ -36,6 +38,7 @@ export interface ListKind {
   readonly minItems?: number
   readonly maxItems?: number
 }
+/** Free keys, never empty and never `__proto__`. */
 export interface MapKind {
   readonly kind: 'map'
   readonly of: Kind
@@ -45,7 +48,10 @@ export interface RecordKind {
   readonly fields: Fields
 }
 
-/** One config field. Neither required nor defaulted: absent when unset (`null` counts as unset). */
+/**
+ * One config field. Neither required nor defaulted: absent when unset (`null` counts as unset).
+ * A required record that is unset is filled from the defaults of its own fields.
+ */
 export interface Field {
   readonly type: Kind
   /** One sentence with unit and range, 10 to 500 characters (Kong's bounds). */
