@@ -87,14 +87,16 @@ type Present<F extends Field> = F extends { readonly required: true }
 
 type Simplify<T> = { readonly [K in keyof T]: T[K] }
 
-/** The parsed config of a declaration. */
-export type Config<F extends Fields> = Simplify<
-  {
-    readonly [K in keyof F as Present<F[K]> extends true ? K : never]: ValueOf<F[K]['type']>
-  } & {
-    readonly [K in keyof F as Present<F[K]> extends true ? never : K]?: ValueOf<F[K]['type']>
-  }
->
+/** The parsed config of a declaration; of one that is not known, some record. */
+export type Config<F extends Fields> = string extends keyof F
+  ? Readonly<Record<string, unknown>>
+  : Simplify<
+      {
+        readonly [K in keyof F as Present<F[K]> extends true ? K : never]: ValueOf<F[K]['type']>
+      } & {
+        readonly [K in keyof F as Present<F[K]> extends true ? never : K]?: ValueOf<F[K]['type']>
+      }
+    >
 
 /** Keeps a declaration's literal types while checking its shape. */
 export function defineFields<const F extends Fields>(fields: F): F {
