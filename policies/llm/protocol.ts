@@ -37,7 +37,9 @@ export interface InputContent {
   readonly images: number
   readonly audio: number
   readonly files: number
-  /** Input lies outside the body: `previous_response_id`, conversations, file and prompt ids. */
+  /** Tokens known by count: token-id arrays, and the framing of messages (about four tokens each). */
+  readonly tokenIds: number
+  /** Input lies outside the body: `previous_response_id`, conversations, file and prompt ids, server-side tools. */
   readonly unseen: boolean
 }
 
@@ -45,7 +47,10 @@ export interface InputContent {
 export interface LlmCall {
   readonly protocol: Protocol
   readonly operation: OperationName
+  /** The model that answers; empty when a stored prompt names it. */
   readonly model: string
+  /** Further models the provider may answer with: fallback lists, a body's model where the path names another. */
+  readonly otherModels?: readonly string[]
   readonly stream: boolean
   /** Largest declared output limit times candidates; absent when none is declared. */
   readonly declaredOutput?: number
@@ -58,6 +63,8 @@ export interface LlmCall {
   readonly input: InputContent
   /** Runs outside this request (`background: true`), so that nobody can meter it here. */
   readonly unmetered: boolean
+  /** The provider keeps the reply, so that a later request can refer to it. */
+  readonly stored?: boolean
   /** Whether usage must be switched on in the forwarded request, and the extra event withheld. */
   readonly needsUsageSwitch: boolean
 }
@@ -101,16 +108,31 @@ export interface Protocol {
   /** Usage of a whole JSON reply, at the protocol's own place; absent when there is none or it is malformed. */
   replyUsage(reply: unknown): Usage | undefined
 
+  /** The top-level member of a whole JSON reply that holds usage. */
+  readonly usageMember: string
   /** A byte sequence without which no stream event can carry usage, such as `"usage"`. */
   readonly usageMark: string
-  /** Usage in one parsed stream event, at the protocol's own place. Halves are merged with `mergeUsage`. */
-  eventUsage(event: unknown): Usage | undefined
+  /** Where a stream event holds usage, as dotted paths; what `eventUsage` reads. */
+  readonly usagePaths: readonly string[]
+  /**
+   * Usage in one parsed stream event, at the protocol's own place. Halves are merged with `mergeUsage`; `earlier` is
+   * what the stream reported so far, for a half that leaves parts out.
+   */
+  eventUsage(event: unknown, earlier?: Usage): Usage | undefined
   /** Whether the event exists only because usage was switched on. */
   isUsageEvent(event: unknown): boolean
   /** Generated text in one parsed stream event: what the caller sees, tool arguments included. */
   eventText(event: unknown): string
-  /** The bytes that end a stream properly when `enforce_stream` cuts it, in the protocol's own final events. */
-  finalEvents(state: StreamState): string
+  /** Keys whose string values, anywhere in a stream event outside `skipKeys`, are what `eventText` returns. */
+  readonly textKeys: readonly string[]
+  /** Keys whose whole values repeat or describe text rather than being it. */
+  readonly skipKeys: readonly string[]
+  /** Values of an event's top-level `type` that end a stream. */
+  readonly finalTypes: readonly string[]
+  /** Whether the event ends the stream. */
+  isFinalEvent(event: unknown): boolean
+  /** What ends a stream that is cut, in the protocol's own final events; see `final_template` in `tap.ts`. */
+  finalTemplate(candidates: number): string
 
   /** A refusal in the API's own error shape, as JSON text. */
   errorBody(reject: Reject, requestId: string): string
@@ -118,12 +140,4 @@ export interface Protocol {
   errorEvent?(reject: Reject, requestId: string): string
   /** Which provider's rate-limit headers its SDKs read. */
   readonly rateLimitHeaders: 'openai' | 'anthropic' | 'none'
-}
-
-/** What a stream said so far, for its proper end. */
-export interface StreamState {
-  readonly model: string
-  /** The last event of the stream that could be parsed, for ids and indexes. */
-  readonly lastEvent?: unknown
-  readonly usage?: Usage
 }

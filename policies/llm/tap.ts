@@ -38,15 +38,21 @@ export interface TapWire {
   readonly usage_member: string
   /** Keys whose string values, anywhere in a stream event, are generated text: count their characters. */
   readonly text_keys: readonly string[]
-  /** Events that end the stream contain one of these sequences; `[DONE]` alone on a data line always does. */
-  readonly final_marks: readonly string[]
+  /** Keys whose whole values are not looked into when counting text, because they repeat it. */
+  readonly skip_keys: readonly string[]
+  /**
+   * An event whose top-level `type` is one of these ends the stream, and so does the data `[DONE]`. Absent when the
+   * protocol marks no end: then the end of the connection is it.
+   */
+  readonly final_types?: readonly string[]
   /** Cut the stream once the estimate passes this. */
   readonly max_output_tokens?: number
   /** Tokens per character of one, two, three and four UTF-8 bytes: the estimate is the sum of count x weight. */
   readonly token_weights: readonly [one: number, two: number, three: number, four: number]
   /**
-   * What to send instead of the rest when the stream is cut. `{{first.a.b}}` and `{{last.a}}` stand for the JSON text
-   * of that member of the first event and of the last one forwarded; `null` when it has none.
+   * What to send instead of the rest when the stream is cut, after the event that crossed the limit. `{{first.a.b}}`
+   * and `{{last.a}}` stand for the JSON text of that member of the first event and of the last one forwarded (`null`
+   * when it has none), `{{tokens}}` for the estimate of what was delivered, rounded up.
    */
   readonly final_template: string
 }
@@ -58,8 +64,8 @@ export interface TapWire {
 export interface TapReport {
   /**
    * Data of the stream events that may carry usage (those with `usage_mark`; data lines joined by a line feed), oldest
-   * first: the first one and the last three are enough. An event over 64 KiB is parsed by the tap and re-encoded with
-   * only its `type` and the members at `usage_paths`; a smaller one may be.
+   * first: the first one and the last three are enough, and one where `null` follows the mark may be left out. An
+   * event over 64 KiB is parsed by the tap and re-encoded with only its `type` and the members at `usage_paths`.
    */
   readonly events?: readonly string[]
   /** Of a whole JSON reply: the raw JSON text of its top-level `usage_member`. */
