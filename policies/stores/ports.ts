@@ -18,9 +18,15 @@ export interface CounterSpec {
 export interface Claim {
   /** Name of the rule, for results and logs. */
   readonly rule: string
-  /** Opaque and injective over (rule, algorithm, window, parts): two different counters never share it. */
+  /**
+   * Injective over (rule, algorithm, window, parts): two different counters never share it. Begins with `caller`.
+   * The keys of one request are distinct.
+   */
   readonly key: string
-  /** All claims of a caller share it, so that a cluster keeps them in one slot. Absent: no caller part. */
+  /**
+   * The caller part this counter belongs to, the same for all rules on that part, so that a cluster keeps them in one
+   * slot. No caller is the beginning of another. Absent: no caller part.
+   */
   readonly caller?: string
   /**
    * Set when the key holds a client-chosen description part. `owner` may have 64 distinct `member`s at a time;
@@ -36,7 +42,7 @@ export interface Claim {
   /** When the output wanted does not fit, take what fits (at least `floor`) instead of refusing. */
   readonly clip: boolean
   readonly floor: number
-  /** A shadow claim takes its share when it fits and never refuses or clips. */
+  /** A shadow claim takes what its own rule would have taken, and never refuses or clips the request. */
   readonly shadow: boolean
 }
 
@@ -50,6 +56,10 @@ export interface ReserveRequest {
 export interface ClaimResult {
   /** The counter that was used: `key` or the overflow key. */
   readonly key: string
+  /** The counter's own clock at admission, epoch milliseconds: it may be ahead of the store's. */
+  readonly at: number
+  /** Which life of the counter this was: one that was forgotten or restarted since gets no refund. */
+  readonly epoch: number
   /** What was taken, in the rule's unit; 0 when nothing was. */
   readonly reserved: number
   /** After this request's own reservation; at least 0. */
@@ -62,8 +72,6 @@ export interface ClaimResult {
 
 export interface ReserveResult {
   readonly admitted: boolean
-  /** The store's own clock at admission, epoch milliseconds. Settling needs it. */
-  readonly at: number
   /** Set when an enforced claim was clipped: the output tokens the request may produce in all. */
   readonly clippedTo?: number
   readonly claims: readonly ClaimResult[]
@@ -73,6 +81,9 @@ export interface SettleEntry {
   readonly key: string
   readonly caller?: string
   readonly counter: CounterSpec
+  /** {@link ClaimResult.at} and {@link ClaimResult.epoch} of the reservation. */
+  readonly at: number
+  readonly epoch: number
   readonly reserved: number
   /** Really used, in the rule's unit. May be below or above `reserved`. */
   readonly actual: number
@@ -81,8 +92,6 @@ export interface SettleEntry {
 export interface Settlement {
   /** The reservation's id: a second settlement with it changes nothing. */
   readonly id: string
-  /** `ReserveResult.at` of the reservation. */
-  readonly at: number
   readonly entries: readonly SettleEntry[]
 }
 
@@ -98,12 +107,13 @@ export interface CounterView {
 export interface LimitStore {
   /** One atomic step over all claims: all enforced ones take, or none does. */
   reserve(request: ReserveRequest): Promise<ReserveResult>
-  settle(settlement: Settlement): Promise<void>
+  /** Whether it counted: false when this id is known to be settled already. */
+  settle(settlement: Settlement): Promise<boolean>
   /** Every counter of one caller. For operators: may scan. */
   show(caller: string): Promise<readonly CounterView[]>
   /** Forgets one counter. */
   reset(key: string, caller: string | undefined): Promise<void>
-  /** Gives back `tokens` to one counter, at most to its limit. */
+  /** Gives back a positive whole number of `tokens` to one counter, at most to its limit. */
   grant(key: string, caller: string | undefined, tokens: number): Promise<void>
   close(): Promise<void>
 }
@@ -113,4 +123,6 @@ export interface StoreConfig {
   readonly store: 'memory' | 'redis'
   readonly redis?: Readonly<Record<string, unknown>>
   readonly on_store_error?: 'local' | 'deny' | 'allow'
+  /** How many gateway nodes share the limits, for `on_store_error: local` before any node was seen. */
+  readonly nodes?: number
 }
