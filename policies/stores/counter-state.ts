@@ -1,0 +1,53 @@
+/** What is remembered of one counter, and what each algorithm does to it. Numbers only: a script mirrors it line by line. */
+
+import type { CounterSpec } from './ports.ts'
+
+/** A sliding window is cut into this many slots; one more is live, the one that is being left. */
+export const SLOTS_PER_WINDOW = 12
+export const LIVE_SLOTS = SLOTS_PER_WINDOW + 1
+
+export interface CounterState {
+  /** The counter's own clock: epoch milliseconds of the last touch. */
+  at: number
+  /** Which life of the counter this is. */
+  epoch: number
+  /** `fixed_window`: used. `sliding_window`: debt. `token_bucket`: tokens times the window in milliseconds. */
+  amount: number
+  /** `sliding_window` only: what was booked in slot s, at index s modulo {@link LIVE_SLOTS}. */
+  readonly slots: Float64Array
+}
+
+/** One algorithm. Every function but `begin`, `advance` and `restart` expects a state that was just touched. */
+export interface Arithmetic {
+  /** Makes the state that of a counter nobody has used. */
+  begin(state: CounterState, counter: CounterSpec): void
+  /** Moves the counter's clock on to `t`, which is not before `state.at`. */
+  advance(state: CounterState, counter: CounterSpec, t: number): void
+  /** Sets the counter's clock back to `t`, forgiving nothing. */
+  restart(state: CounterState, counter: CounterSpec, t: number): void
+  /** The most that can be taken now, as a whole number; 0 or less when nothing can. */
+  room(state: CounterState, counter: CounterSpec): number
+  take(state: CounterState, counter: CounterSpec, amount: number): void
+  /** Gives back what was taken at `at`; nothing when that is too long ago. */
+  refund(state: CounterState, counter: CounterSpec, amount: number, at: number): void
+  /** Books what was used beyond the reservation, whether there is room or not. */
+  charge(state: CounterState, counter: CounterSpec, amount: number): void
+  /** An operator's gift, at most up to the whole limit. */
+  grant(state: CounterState, counter: CounterSpec, amount: number): void
+  used(state: CounterState, counter: CounterSpec): number
+  remaining(state: CounterState, counter: CounterSpec): number
+  /** Milliseconds until the counter is whole again, when nobody takes more. */
+  resetMs(state: CounterState, counter: CounterSpec): number
+  /** Milliseconds until `amount` can be taken, when nobody takes more; Infinity when it is more than ever fits. */
+  retryAfterMs(state: CounterState, counter: CounterSpec, amount: number): number
+  /** True when forgetting the counter would change no decision. */
+  idle(state: CounterState, counter: CounterSpec): boolean
+}
+
+export function createState(): CounterState {
+  return { at: 0, epoch: 0, amount: 0, slots: new Float64Array(LIVE_SLOTS) }
+}
+
+export function windowMs(counter: CounterSpec): number {
+  return counter.windowSeconds * 1000
+}
