@@ -42,8 +42,13 @@ function fieldIssues(field: Field): string[] {
 
 function defaultIssues(field: Field): string[] {
   if (field.default === undefined) return []
-  if (field.default === null) return ['has null as its default, which means unset']
+  // Kong refuses a schema with one, and null means unset anyway.
+  if (holdsNull(field.default)) return ['has a null in its default']
   return checkValue(field.type, field.default, 'default').map(({ path, message }) => `${path} ${message}`)
+}
+
+function holdsNull(value: unknown): boolean {
+  return value === null || (typeof value === 'object' && Object.values(value).some(holdsNull))
 }
 
 function kindIssues(kind: Kind, path: string): ConfigIssue[] {
@@ -70,8 +75,8 @@ function kindIssues(kind: Kind, path: string): ConfigIssue[] {
 
 function boundsMakeSense(kind: Omit<NumberKind, 'kind'> & { readonly kind: string }): boolean {
   const { min, max } = numberBounds(kind)
-  const exact = kind.kind === 'number' || (Number.isSafeInteger(min) && Number.isSafeInteger(max))
-  return min <= max && Math.abs(min) <= Number.MAX_SAFE_INTEGER && Math.abs(max) <= Number.MAX_SAFE_INTEGER && exact
+  const exact = kind.kind === 'number' || (Number.isInteger(min) && Number.isInteger(max))
+  return exact && min <= max && min >= Number.MIN_SAFE_INTEGER && max <= Number.MAX_SAFE_INTEGER
 }
 
 function stringIssues(kind: StringKind): string[] {

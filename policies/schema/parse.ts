@@ -157,7 +157,7 @@ function parseMap(of: Kind, value: unknown, path: string, parsing: Parsing): unk
   return Object.freeze(result)
 }
 
-/** Inclusive; what is not declared ends where integers stop being exact. */
+/** Inclusive. */
 export function numberBounds(kind: { readonly min?: number; readonly max?: number }): { min: number; max: number } {
   return { min: kind.min ?? Number.MIN_SAFE_INTEGER, max: kind.max ?? Number.MAX_SAFE_INTEGER }
 }
@@ -187,7 +187,7 @@ function own(input: Record<string, unknown>, key: string): unknown {
 }
 
 function memberPath(path: string, key: string): string {
-  if (/^[A-Za-z_][A-Za-z0-9_]{0,63}$/.test(key)) return path === '' ? key : `${path}.${key}`
+  if (/^[A-Za-z_$][\w$-]{0,63}$/.test(key)) return path === '' ? key : `${path}.${key}`
   const shown = key.length > 64 ? `${key.slice(0, 64)}…` : key
   return `${path}[${JSON.stringify(shown)}]`
 }

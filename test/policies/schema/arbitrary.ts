@@ -48,9 +48,19 @@ function field(type: Kind): fc.Arbitrary<Field> {
   const plain = [fc.constant(base), fc.constant({ ...base, required: true as const })]
   if (type.kind === 'string' && type.secret === true) return fc.oneof(...plain)
   const defaulted = valid(type)
-    .filter((value) => checkValue(type, value, '').length === 0)
-    .map((value) => ({ ...base, default: value }))
+    .map((value) => ({ ...base, default: withoutNull(value) }))
+    .filter((defaulted) => checkValue(type, defaulted.default, '').length === 0)
   return fc.oneof(...plain, defaulted)
+}
+
+function withoutNull(value: unknown): unknown {
+  if (typeof value !== 'object' || value === null) return value
+  if (Array.isArray(value)) return value.map(withoutNull)
+  return Object.fromEntries(
+    Object.entries(value)
+      .filter(([, member]) => member !== null)
+      .map(([name, member]) => [name, withoutNull(member)]),
+  )
 }
 
 export const declarations: fc.Arbitrary<Fields> = kinds.fields
