@@ -1,0 +1,138 @@
+--- Packs what Kong knows of a request into one table: `Facts` of plugins/kong/shared-context.ts.
+
+local sha256_hex = require("kong.tools.sha256").sha256_hex
+
+local MAX_PACKED_BODY = 65536
+local HEADERS = {
+  "accept", "accept-encoding", "anthropic-beta", "anthropic-version", "connection", "content-encoding",
+  "content-length", "content-type", "transfer-encoding", "upgrade",
+}
+
+--- A plain copy of a list of strings; nil for none, since an empty Lua table is neither list nor object.
+local function strings(list)
+  local copy
+  for _, item in ipairs(type(list) == "table" and list or {}) do
+    copy = copy or {}
+    copy[#copy + 1] = tostring(item)
+  end
+  return copy
+end
+
+local function entity(from)
+  return from and { id = from.id, name = from.name }
+end
+
+--- Kong's own groups of an authenticated caller; the header of that name is whatever the client sent.
+local function groups_of(consumer, credential)
+  if consumer and credential then
+    if not kong.db.acls then
+      return nil
+    end
+    local found, err = require("kong.plugins.acl.groups").get_consumer_groups(consumer.id)
+    if err then
+      error("could not read ACL groups: " .. err)
+    end
+    return strings(found)
+  end
+  return strings(ngx.ctx.authenticated_groups)
+end
+
+local function fingerprint(credential)
+  return type(credential.key) == "string" and assert(sha256_hex(credential.key)) or nil
+end
+
+--- The body in memory, or its size where it lies in nginx's temporary file.
+local function read_body()
+  ngx.req.read_body()
+  local body = ngx.req.get_body_data()
+  if body then
+    return body, #body
+  end
+  local name = ngx.req.get_body_file()
+  if not name then
+    return nil, 0
+  end
+  local file = assert(io.open(name, "rb"))
+  local size = file:seek("end")
+  if size <= MAX_PACKED_BODY then
+    file:seek("set")
+    body = file:read("*a")
+  end
+  file:close()
+  return body, size
+end
+
+local function pack_body(facts, max)
+  if (tonumber(facts.headers["content-length"]) or 0) > max then
+    return false
+  end
+  local body, size = read_body()
+  if size > max then
+    return false
+  end
+  facts.body_in = size == 0 and "none" or size <= MAX_PACKED_BODY and "base64" or "raw"
+  facts.body_size = size > 0 and size or nil
+  facts.body_base64 = facts.body_in == "base64" and ngx.encode_base64(body) or nil
+  return true
+end
+
+--- Returns the facts, or nil with the code and message of a refusal.
+return function(conf)
+  local headers, cut = ngx.req.get_headers()
+  if cut then
+    return nil, "headers_too_large", "The request has more headers than the gateway shows."
+  end
+  if conf.refuse_upgrade and ngx.var.upstream_upgrade == "websocket" then
+    return nil, "unmetered_operation", "Upgraded connections are not allowed here."
+  end
+
+  -- A compressed reply could not be looked into.
+  kong.service.request.set_header("accept-encoding", "identity")
+  headers["accept-encoding"] = "identity"
+  local shown, total = {}, 0
+  for _ in pairs(headers) do
+    total = total + 1
+  end
+  local extra = strings(conf.extra_headers)
+  for _, names in ipairs({ HEADERS, extra }) do
+    for i = 1, #names do
+      local name = names[i]:lower()
+      names[i] = name
+      local value = headers[name]
+      shown[name] = type(value) == "table" and table.concat(value, ", ") or value
+    end
+  end
+
+  local consumer, credential = kong.client.get_consumer(), kong.client.get_credential()
+  local route, service = kong.router.get_route(), kong.router.get_service()
+  local facts = {
+    version = 1,
+    request_id = ngx.var.kong_request_id,
+    method = ngx.req.get_method(),
+    path = ngx.var.upstream_uri:match("^[^?]*"),
+    host = ngx.var.host,
+    address = kong.client.get_forwarded_ip(),
+    headers = shown,
+    extra_headers = extra,
+    header_count = total,
+    consumer = consumer and {
+      id = consumer.id,
+      username = consumer.username,
+      custom_id = consumer.custom_id,
+      tags = strings(consumer.tags),
+    },
+    groups = groups_of(consumer, credential),
+    credential = credential and {
+      id = credential.id,
+      created_at = credential.created_at,
+      tags = strings(credential.tags),
+      fingerprint = fingerprint(credential),
+    },
+    route = entity(route),
+    service = entity(service),
+  }
+  if not pack_body(facts, conf.max_body_bytes) then
+    return nil, "request_too_large", "The request body is larger than " .. conf.max_body_bytes .. " bytes."
+  end
+  return facts
+end

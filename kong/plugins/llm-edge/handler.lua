@@ -1,0 +1,103 @@
+--- What Kong's plugin API for other languages cannot do: facts in one read, the reply as it passes.
+
+local facts_of = require "kong.plugins.llm-edge.facts"
+local refuse = require "kong.plugins.llm-edge.refuse"
+local tap = require "kong.plugins.llm-edge.tap"
+
+local LlmEdge = { PRIORITY = 949, VERSION = "0.1.0" }
+
+--- Calls `use` with every entry that a plugin wrote for this request.
+local function each_entry(use)
+  for key, entry in pairs(kong.ctx.shared) do
+    if type(key) == "string" and key:find("^portcullis_") and type(entry) == "table" and entry.mark then
+      use(entry)
+    end
+  end
+end
+
+function LlmEdge.access(_, conf)
+  local ok, facts, code, message = pcall(facts_of, conf)
+  if not ok then
+    kong.log.err("could not pack the facts of the request: ", facts)
+    facts, code, message = nil, "policy_unavailable", "The gateway could not read the request."
+  end
+  if not facts then
+    return refuse(code, message)
+  end
+  kong.ctx.shared.portcullis_facts = facts
+end
+
+local function begin_tap(plan)
+  local kind = tostring(kong.response.get_header("content-type")):lower()
+  local encoding = kong.response.get_header("content-encoding") or "identity"
+  if kong.response.get_source() ~= "service" or encoding ~= "identity" then
+    return
+  end
+  local is_stream = kind:find("^text/event%-stream") ~= nil
+  if is_stream and tap.edits(plan) then
+    kong.response.clear_header("content-length")
+  end
+  kong.ctx.plugin.tap = tap.new(plan, is_stream)
+end
+
+function LlmEdge.header_filter()
+  each_entry(function(entry)
+    local ok, err = pcall(function()
+      for _, header in ipairs(entry.reply_headers or {}) do
+        kong.response.set_header(header[1], header[2])
+      end
+      if entry.tap then
+        begin_tap(entry.tap)
+      end
+    end)
+    if not ok then
+      kong.log.err("could not follow the reply: ", err)
+    end
+  end)
+end
+
+function LlmEdge.body_filter()
+  local state = kong.ctx.plugin.tap
+  if not state then
+    return
+  end
+  local chunk, eof = ngx.arg[1], ngx.arg[2]
+  local out, over = tap.feed(state, chunk, eof)
+  if out ~= chunk then
+    ngx.arg[1] = out
+  end
+  if over and not eof then
+    ngx.arg[2] = true
+  end
+  state.eof = state.eof or eof
+end
+
+--- How the request ended: `Report` of plugins/kong/shared-context.ts.
+local function report(state)
+  local var = ngx.var
+  local completed = var.request_completion == "OK"
+  local gone = ngx.status == 499 or (state and state.eof and not completed)
+  return {
+    version = 1,
+    status = ngx.status,
+    source = kong.response.get_source(),
+    contacted = var.upstream_addr ~= nil,
+    upstream_status = tonumber((var.upstream_status or ""):match("(%d+)%D*$")),
+    completed = completed,
+    broken_by = gone and "client" or nil,
+    tap = state and state.report,
+  }
+end
+
+function LlmEdge.log()
+  local state = kong.ctx.plugin.tap
+  if state and state.report.fault then
+    kong.log.err("the reply was delivered unobserved: ", state.report.fault)
+  end
+  local ended = report(state)
+  each_entry(function(entry)
+    entry.report = ended
+  end)
+end
+
+return LlmEdge

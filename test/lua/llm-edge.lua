@@ -1,0 +1,175 @@
+--- llm-edge: the facts as the contract says, the reply as the plan says.
+
+local check = require "check"
+local request = require "kong"
+request({})
+local llm_edge = require "kong.plugins.llm-edge.handler"
+
+local CONF = { max_body_bytes = 1000000, refuse_upgrade = true }
+
+local function run(fields, conf)
+  local seen = request(fields)
+  llm_edge:access(conf or CONF)
+  return seen, kong.ctx.shared.portcullis_facts
+end
+
+local function temporary(text)
+  local name = os.tmpname()
+  local file = assert(io.open(name, "wb"))
+  file:write(text)
+  file:close()
+  return name
+end
+
+check.case("packs the facts of a keyed request, and never the key", function()
+  local _, facts = run({
+    var = { upstream_uri = "/v1/chat/completions?x=1", host = "llm.example" }, body = "{}",
+    headers = { ["content-type"] = "application/json", ["x-team"] = { "a", "b" }, ["x-other"] = "o", ["content-length"] = "2" },
+    consumer = { id = "c-1", username = "alice", custom_id = "a-1", tags = { "gold", "red" } },
+    credential = { id = "k-1", key = "first-key", created_at = 1700000000, tags = {} },
+    groups = { ["c-1"] = { "ops", ops = "ops" } },
+    route = { id = "r-1", name = "chat", paths = { "/" } }, service = { id = "s-1", name = "openai" },
+  }, { max_body_bytes = 100, extra_headers = { "X-Team", "X-None" } })
+  check.equal(require("json").encode(facts), table.concat({
+    '{"address":"192.0.2.7","body_base64":"base64({})","body_in":"base64","body_size":2,',
+    '"consumer":{"custom_id":"a-1","id":"c-1","tags":["gold","red"],"username":"alice"},',
+    '"credential":{"created_at":1700000000,"fingerprint":"hash-of-9-bytes","id":"k-1"},',
+    '"extra_headers":["x-team","x-none"],"groups":["ops"],"header_count":5,',
+    '"headers":{"accept-encoding":"identity","content-length":"2","content-type":"application/json","x-team":"a, b"},',
+    '"host":"llm.example","method":"POST","path":"/v1/chat/completions","request_id":"req-1",',
+    '"route":{"id":"r-1","name":"chat"},"service":{"id":"s-1","name":"openai"},"version":1}',
+  }))
+end)
+
+check.case("an anonymous consumer has neither credential nor groups", function()
+  local _, facts = run({ consumer = { id = "c-1" }, groups = { ["c-1"] = { "ops" } } })
+  check.equal(facts.credential, nil)
+  check.equal(facts.groups, nil)
+  check.equal(facts.consumer.tags, nil)
+  check.equal(facts.body_in, "none")
+  check.equal(facts.body_size, nil)
+end)
+
+check.case("groups that another auth plugin vouched for count, a header does not", function()
+  local _, facts = run({ ctx = { authenticated_groups = { "staff" } }, headers = { ["x-consumer-groups"] = "admin" } })
+  check.equal(table.concat(facts.groups, ","), "staff")
+  check.equal(facts.headers["x-consumer-groups"], nil)
+end)
+
+check.case("asks the upstream for an uncompressed reply", function()
+  local seen, facts = run({ headers = { ["accept-encoding"] = "gzip" } })
+  check.equal(seen.headers["accept-encoding"], "identity")
+  check.equal(facts.headers["accept-encoding"], "identity")
+end)
+
+check.case("packs a body of 64 KiB, leaves a larger one to be read", function()
+  local _, packed = run({ body = ("x"):rep(65536) })
+  check.equal(packed.body_in, "base64")
+  local _, raw = run({ body = ("x"):rep(65537) })
+  check.equal(raw.body_in, "raw")
+  check.equal(raw.body_size, 65537)
+  check.equal(raw.body_base64, nil)
+end)
+
+check.case("reads a body that nginx put into a file", function()
+  for size, body_in in pairs({ [9000] = "base64", [70000] = "raw" }) do
+    local name = temporary(("x"):rep(size))
+    local _, facts = run({ body_file = name })
+    os.remove(name)
+    check.equal(facts.body_in, body_in)
+    check.equal(facts.body_size, size)
+  end
+end)
+
+check.case("refuses what nobody can judge", function()
+  local function refused(fields, status, code)
+    local seen, facts = run(fields)
+    check.equal(seen.exit.status, status)
+    check.equal(seen.exit.body.error.code, code)
+    check.equal(facts, nil)
+    return seen
+  end
+  refused({ truncated = true }, 431, "headers_too_large")
+  refused({ var = { upstream_upgrade = "websocket" } }, 400, "unmetered_operation")
+  local early = refused({ headers = { ["content-length"] = "1000001" } }, 413, "request_too_large")
+  check.equal(early.read_body, nil, "the body was read")
+  refused({ body = ("x"):rep(1000001) }, 413, "request_too_large")
+  refused({ body_file = "/no/such/file" }, 503, "policy_unavailable")
+  local _, facts = run({ var = { upstream_upgrade = "websocket" } }, { max_body_bytes = 9, refuse_upgrade = false })
+  check.equal(facts.version, 1)
+end)
+
+local PLAN = {
+  usage_mark = '"usage"', usage_paths = { "usage" }, usage_member = "usage", text_keys = {}, skip_keys = {},
+  token_weights = { 1, 1, 1, 1 }, final_template = "", withhold_usage = true,
+}
+
+local function reply(fields, plan, pieces)
+  fields.shared = { portcullis_llm_token_limit = {
+    version = 1, mark = {}, tap = plan, reply_headers = { { "x-ratelimit-limit-tokens", "10" } },
+  }, other = "x" }
+  local seen, out = request(fields), {}
+  llm_edge:header_filter({})
+  for i, piece in ipairs(pieces) do
+    ngx.arg = { piece, i == #pieces }
+    llm_edge:body_filter({})
+    out[i] = ngx.arg[1]
+  end
+  llm_edge:log({})
+  return table.concat(out), kong.ctx.shared.portcullis_llm_token_limit.report, seen
+end
+
+local USAGE = 'data: {"choices":[],"usage":{"n":1}}\n\n'
+
+check.case("sends the headers that plugins asked for, follows the stream, reports", function()
+  local out, report, seen = reply({
+    reply_headers = { ["content-type"] = "text/event-stream; charset=utf-8", ["content-length"] = "99" },
+    var = { request_completion = "OK", upstream_addr = "192.0.2.1:80, 192.0.2.2:80", upstream_status = "502, 200" },
+  }, PLAN, { USAGE .. ": x\n", "" })
+  check.equal(out, ": x\n")
+  check.equal(seen.reply_headers["x-ratelimit-limit-tokens"], "10")
+  check.equal(seen.reply_headers["content-length"], nil)
+  check.equal(require("json").encode(report), '{"completed":true,"contacted":true,"source":"service","status":200,'
+    .. '"tap":{"ended":"final","events":["{\\u0022choices\\u0022:[],\\u0022usage\\u0022:{\\u0022n\\u0022:1}}"]},'
+    .. '"upstream_status":200,"version":1}')
+end)
+
+check.case("reads a JSON reply without touching its length", function()
+  local out, report, seen = reply({ reply_headers = { ["content-type"] = "application/json", ["content-length"] = "9" } },
+    PLAN, { '{"usage":', '{"n":2}}' })
+  check.equal(out, '{"usage":{"n":2}}')
+  check.equal(report.tap.usage_json, '{"n":2}')
+  check.equal(seen.reply_headers["content-length"], "9")
+  check.equal(report.broken_by, "client")
+end)
+
+check.case("a compressed reply and one of Kong's own pass unobserved", function()
+  for _, fields in ipairs({
+    { reply_headers = { ["content-type"] = "text/event-stream", ["content-encoding"] = "gzip" } },
+    { reply_headers = { ["content-type"] = "text/event-stream" }, source = "error" },
+  }) do
+    local out, report = reply(fields, PLAN, { USAGE })
+    check.equal(out, USAGE)
+    check.equal(report.tap, nil)
+  end
+end)
+
+check.case("says what it knows of an end that was none", function()
+  local _, gone = reply({ status = 499, var = {} }, nil, {})
+  check.equal(gone.broken_by, "client")
+  check.equal(gone.contacted, false)
+  check.equal(gone.upstream_status, nil)
+  local _, unknown = reply({ var = { upstream_addr = "192.0.2.1:80", upstream_status = "-" } }, nil, {})
+  check.equal(unknown.broken_by, nil)
+  check.equal(unknown.contacted, true)
+  check.equal(unknown.upstream_status, nil)
+end)
+
+check.case("a broken plan or header breaks no reply", function()
+  local out, report, seen = reply({ reply_headers = { ["content-type"] = "text/event-stream" } }, { text_keys = 1 }, { USAGE })
+  check.equal(out, USAGE)
+  check.equal(report.tap, nil)
+  check.equal(#seen.logs, 1)
+end)
+
+check.done()

@@ -1,0 +1,104 @@
+--- Just enough of Kong and OpenResty, as globals, to run the companions: one request at a time.
+
+local json = require "json"
+
+package.preload["cjson.safe"] = function()
+  return json
+end
+package.preload["kong.tools.sha256"] = function()
+  return { sha256_hex = function(text) return "hash-of-" .. #text .. "-bytes" end }
+end
+package.preload["kong.plugins.acl.groups"] = function()
+  return { get_consumer_groups = function(id) return _G.kong.test_groups[id] end }
+end
+
+--- Header tables of OpenResty look names up without case, underscores as dashes.
+local function header_table(values)
+  return setmetatable(values, { __index = function(headers, name)
+    return rawget(headers, (name:lower():gsub("_", "-")))
+  end })
+end
+
+local function decode_args(text)
+  local args = {}
+  for pair in (text or ""):gmatch("[^&]+") do
+    local name, value = pair:match("^([^=]*)=(.*)$")
+    name, value = name or pair, value or true
+    local old = args[name]
+    if old == nil then
+      args[name] = value
+    elseif type(old) == "table" then
+      old[#old + 1] = value
+    else
+      args[name] = { old, value }
+    end
+  end
+  return args
+end
+
+--- Puts a request in place; every field of `request` is optional. Returns what happened to it so far.
+return function(request)
+  local headers = header_table(request.headers or {})
+  local seen = { logs = {}, reply_headers = request.reply_headers or {}, headers = headers }
+  local var = request.var or {}
+  var.kong_request_id = var.kong_request_id or "req-1"
+  var.upstream_uri = var.upstream_uri or "/v1/chat/completions"
+  var.uri = var.uri or var.upstream_uri
+  var.args = request.args
+  var.http_anthropic_version = headers["anthropic-version"]
+  var.http_x_goog_api_key = headers["x-goog-api-key"]
+
+  _G.ngx = {
+    var = var,
+    ctx = request.ctx or {},
+    arg = {},
+    status = request.status or 200,
+    encode_base64 = function(text) return "base64(" .. text .. ")" end,
+    req = {
+      get_headers = function() return headers, request.truncated and "truncated" or nil end,
+      get_uri_args = function() return decode_args(var.args) end,
+      get_method = function() return request.method or "POST" end,
+      read_body = function() seen.read_body = true end,
+      get_body_data = function() return request.body end,
+      get_body_file = function() return request.body_file end,
+    },
+  }
+  _G.kong = {
+    test_groups = request.groups or {},
+    db = { acls = {} },
+    ctx = { shared = request.shared or {}, plugin = {} },
+    log = { err = function(...) seen.logs[#seen.logs + 1] = table.concat({ ... }) end },
+    client = {
+      get_consumer = function() return request.consumer end,
+      get_credential = function() return request.credential end,
+      get_forwarded_ip = function() return "192.0.2.7" end,
+    },
+    router = {
+      get_route = function() return request.route end,
+      get_service = function() return request.service end,
+    },
+    service = { request = {
+      set_header = function(name, value) headers[name:lower()] = value end,
+      clear_header = function(name) headers[name:lower()] = nil end,
+      clear_query_arg = function(name)
+        local kept = {}
+        for pair in (var.args or ""):gmatch("[^&]+") do
+          if pair:match("^[^=]*") ~= name then
+            kept[#kept + 1] = pair
+          end
+        end
+        var.args = table.concat(kept, "&")
+      end,
+    } },
+    response = {
+      get_source = function() return request.source or "service" end,
+      get_header = function(name) return seen.reply_headers[name] end,
+      set_header = function(name, value) seen.reply_headers[name] = value end,
+      clear_header = function(name) seen.reply_headers[name] = nil end,
+      exit = function(status, body, reply_headers)
+        seen.exit = { status = status, body = json.decode(body), headers = reply_headers }
+      end,
+    },
+  }
+  return seen
+end
