@@ -111,9 +111,11 @@ local function reply(fields, plan, pieces)
   local seen, out = request(fields), {}
   llm_edge:header_filter({})
   for i, piece in ipairs(pieces) do
-    ngx.arg = { piece, i == #pieces }
-    llm_edge:body_filter({})
-    out[i] = ngx.arg[1]
+    if piece then
+      ngx.arg = { piece, i == #pieces }
+      llm_edge:body_filter({})
+      out[i] = ngx.arg[1]
+    end
   end
   llm_edge:log({})
   return table.concat(out), kong.ctx.shared.portcullis_llm_token_limit.report, seen
@@ -154,15 +156,31 @@ check.case("a compressed reply and one of Kong's own pass unobserved", function(
   end
 end)
 
-check.case("says what it knows of an end that was none", function()
-  local _, gone = reply({ status = 499, var = {} }, nil, {})
-  check.equal(gone.broken_by, "client")
-  check.equal(gone.contacted, false)
-  check.equal(gone.upstream_status, nil)
-  local _, unknown = reply({ var = { upstream_addr = "192.0.2.1:80", upstream_status = "-" } }, nil, {})
-  check.equal(unknown.broken_by, nil)
-  check.equal(unknown.contacted, true)
-  check.equal(unknown.upstream_status, nil)
+check.case("tells who broke a reply off", function()
+  local stream = { ["content-type"] = "text/event-stream" }
+  for _, plan in ipairs({ PLAN, false }) do
+    local _, gone = reply({ reply_headers = stream, var = { request_completion = "" } }, plan, { USAGE, "" })
+    check.equal(gone.broken_by, "client")
+    check.equal(gone.completed, false)
+    local _, broken = reply({ reply_headers = stream, var = { request_completion = "OK" } }, plan, { USAGE, false })
+    check.equal(broken.broken_by, "upstream")
+    check.equal(broken.completed, false)
+  end
+  local _, never = reply({ status = 499, var = {} }, nil, {})
+  check.equal(never.broken_by, "client")
+  check.equal(never.contacted, false)
+  check.equal(never.upstream_status, nil)
+  local _, refused = reply({ status = 502, var = { upstream_addr = "192.0.2.1:80", upstream_status = "-" } }, nil, {})
+  check.equal(refused.contacted, true)
+  check.equal(refused.upstream_status, nil)
+end)
+
+check.case("a reply without a body is whole", function()
+  for status, method in pairs({ [204] = "POST", [304] = "GET", [200] = "HEAD" }) do
+    local _, report = reply({ status = status, method = method, var = { request_completion = "OK" } }, nil, {})
+    check.equal(report.completed, true)
+    check.equal(report.broken_by, nil)
+  end
 end)
 
 check.case("a broken plan or header breaks no reply", function()

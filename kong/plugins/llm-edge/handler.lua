@@ -57,34 +57,34 @@ function LlmEdge.header_filter()
 end
 
 function LlmEdge.body_filter()
-  local state = kong.ctx.plugin.tap
-  if not state then
-    return
+  local state, eof = kong.ctx.plugin.tap, ngx.arg[2]
+  if state then
+    local chunk = ngx.arg[1]
+    local out, over = tap.feed(state, chunk, eof)
+    if out ~= chunk then
+      ngx.arg[1] = out
+    end
+    if over and not eof then
+      ngx.arg[2], eof = true, true
+    end
   end
-  local chunk, eof = ngx.arg[1], ngx.arg[2]
-  local out, over = tap.feed(state, chunk, eof)
-  if out ~= chunk then
-    ngx.arg[1] = out
-  end
-  if over and not eof then
-    ngx.arg[2] = true
-  end
-  state.eof = state.eof or eof
+  kong.ctx.plugin.ended = kong.ctx.plugin.ended or eof
 end
 
---- How the request ended: `Report` of plugins/kong/shared-context.ts.
+--- How the request ended: `Report` of plugins/kong/shared-context.ts. nginx calls a reply complete even when the
+-- upstream broke off, but then its last piece never came; it does not when the client left.
 local function report(state)
-  local var = ngx.var
-  local completed = var.request_completion == "OK"
-  local gone = ngx.status == 499 or (state and state.eof and not completed)
+  local var, status = ngx.var, ngx.status
+  local sent = var.request_completion == "OK"
+  local whole = kong.ctx.plugin.ended or ngx.req.get_method() == "HEAD" or status == 204 or status == 304
   return {
     version = 1,
-    status = ngx.status,
+    status = status,
     source = kong.response.get_source(),
     contacted = var.upstream_addr ~= nil,
     upstream_status = tonumber((var.upstream_status or ""):match("(%d+)%D*$")),
-    completed = completed,
-    broken_by = gone and "client" or nil,
+    completed = sent and whole or false,
+    broken_by = not sent and "client" or not whole and "upstream" or nil,
     tap = state and state.report,
   }
 end
