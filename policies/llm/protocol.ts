@@ -1,7 +1,7 @@
 /** The port to an LLM API. A new protocol is one file in `protocols/` that implements {@link Protocol}. */
 
 import type { Reject } from '../policy.ts'
-import type { JsonMember } from './json.ts'
+import type { JsonBody } from './json.ts'
 import type { Usage } from './usage.ts'
 
 /** Names as scopes use them: `llm:` is left out. */
@@ -75,15 +75,6 @@ export interface CallEdits {
   readonly maxOutputTokens?: number
   /** Make a stream report its usage. */
   readonly includeUsage?: boolean
-}
-
-/** A request body after one strict parse; see `json.ts`. */
-export interface JsonBody {
-  readonly bytes: Uint8Array
-  /** The value as the upstream will read it. */
-  readonly value: Readonly<Record<string, unknown>>
-  /** Top-level members with their byte ranges, in order. */
-  readonly members: readonly JsonMember[]
 }
 
 /** Final events and shapes of a reply, told apart from its transport. */

@@ -25,3 +25,38 @@ export interface Delivered {
   /** Characters of one, two, three and four bytes. */
   readonly characters: readonly [one: number, two: number, three: number, four: number]
 }
+
+/** A token count as a provider must write it: a non-negative safe integer. Anything else was not reported. */
+export function readTokens(object: unknown, key: string): number | undefined {
+  if (typeof object !== 'object' || object === null) return undefined
+  const value = (object as Readonly<Record<string, unknown>>)[key]
+  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0 ? value : undefined
+}
+
+/** Leaves out what was not reported, and parts that are larger than their whole; undefined when nothing is left. */
+export function makeUsage(reported: { readonly [K in keyof Usage]: Usage[K] | undefined }): Usage | undefined {
+  const { inputTokens, cachedInputTokens, cacheCreationTokens, outputTokens, reasoningTokens } = reported
+  const input = inputTokens ?? Number.POSITIVE_INFINITY
+  const cached = cachedInputTokens !== undefined && cachedInputTokens <= input ? cachedInputTokens : undefined
+  const created =
+    cacheCreationTokens !== undefined && cacheCreationTokens + (cached ?? 0) <= input ? cacheCreationTokens : undefined
+  const reasoning =
+    reasoningTokens !== undefined && reasoningTokens <= (outputTokens ?? Number.POSITIVE_INFINITY)
+      ? reasoningTokens
+      : undefined
+  const usage: Usage = {
+    ...(inputTokens === undefined ? {} : { inputTokens }),
+    ...(cached === undefined ? {} : { cachedInputTokens: cached }),
+    ...(created === undefined ? {} : { cacheCreationTokens: created }),
+    ...(outputTokens === undefined ? {} : { outputTokens }),
+    ...(reasoning === undefined ? {} : { reasoningTokens: reasoning }),
+  }
+  return Object.keys(usage).length === 0 ? undefined : usage
+}
+
+/** Without what was generated: for a figure that still runs. */
+export function inputOnly(usage: Usage | undefined): Usage | undefined {
+  if (usage === undefined) return undefined
+  const { outputTokens: _output, reasoningTokens: _reasoning, ...input } = usage
+  return Object.keys(input).length === 0 ? undefined : input
+}
