@@ -84,7 +84,7 @@ check.case("refuses two different keys, wherever they are", function()
     else
       local seen = run(place)
       check.equal(seen.exit.body.error.status, "UNAUTHENTICATED")
-      check.equal(seen.exit.body.error.details[1].reason, "invalid_key")
+      check.equal(seen.exit.body.error.details[1].metadata.code, "invalid_key")
     end
   end
 end)

@@ -2,32 +2,36 @@
 
 local cjson = require "cjson.safe"
 
+--- Status, OpenAI's error type, Anthropic's and Google's.
 local CODES = {
-  invalid_key = { 401, "authentication_error", "UNAUTHENTICATED" },
-  unmetered_operation = { 400, "invalid_request_error", "INVALID_ARGUMENT" },
-  request_too_large = { 413, "request_too_large", "INVALID_ARGUMENT" },
-  headers_too_large = { 431, "invalid_request_error", "INVALID_ARGUMENT" },
-  policy_unavailable = { 503, "api_error", "UNAVAILABLE" },
+  invalid_key = { 401, "authentication_error", "authentication_error", "UNAUTHENTICATED" },
+  unmetered_operation = { 400, "invalid_request_error", "invalid_request_error", "INVALID_ARGUMENT" },
+  request_too_large = { 413, "invalid_request_error", "request_too_large", "INVALID_ARGUMENT" },
+  headers_too_large = { 431, "invalid_request_error", "invalid_request_error", "INVALID_ARGUMENT" },
+  policy_unavailable = { 503, "server_error", "api_error", "UNAVAILABLE" },
 }
 
-local function error_body(status, kinds, code, message, request_id)
-  if ngx.var.http_anthropic_version then
-    return { type = "error", error = { type = kinds[2], message = message, code = code }, request_id = request_id }
+local function error_body(code, message, request_id)
+  local status, openai, anthropic, google = unpack(CODES[code])
+  local var = ngx.var
+  if var.http_anthropic_version or var.uri:find("/v1/messages", 1, true) then
+    local details = { error_code = code }
+    return { type = "error", error = { type = anthropic, message = message, details = details }, request_id = request_id }
   end
-  if ngx.var.uri:find(":%a*[gG]enerateContent$") or ngx.var.http_x_goog_api_key then
-    local detail = { ["@type"] = "type.googleapis.com/google.rpc.ErrorInfo", reason = code, domain = "portcullis" }
-    return { error = { code = status, message = message, status = kinds[3], details = { detail } } }
+  if var.http_x_goog_api_key or var.uri:find("/models/[^/]+:%a+$") then
+    return { error = { code = status, message = message, status = google, details = {
+      { ["@type"] = "type.googleapis.com/google.rpc.ErrorInfo", reason = code:upper(), domain = "portcullis",
+        metadata = { code = code } },
+      { ["@type"] = "type.googleapis.com/google.rpc.RequestInfo", requestId = request_id },
+    } } }
   end
-  local kind = status >= 500 and "server_error" or "invalid_request_error"
-  return { error = { message = message, type = kind, param = cjson.null, code = code } }
+  return { error = { message = message, type = openai, param = cjson.null, code = code }, request_id = request_id }
 end
 
 --- Ends the request: no later plugin runs, the upstream is not contacted.
 return function(code, message)
-  local kinds = CODES[code]
   local request_id = ngx.var.kong_request_id
-  local body = cjson.encode(error_body(kinds[1], kinds, code, message, request_id))
-  return kong.response.exit(kinds[1], body, {
+  return kong.response.exit(CODES[code][1], cjson.encode(error_body(code, message, request_id)), {
     ["content-type"] = "application/json",
     ["cache-control"] = "no-store",
     ["x-request-id"] = request_id,

@@ -36,11 +36,10 @@ end
 --- Counts the characters of generated text by their length in UTF-8, told by the first byte of each.
 local function count_text(tap, value)
   for key, child in pairs(value) do
-    if type(child) == "table" then
-      if not tap.skip_keys[key] then
-        count_text(tap, child)
-      end
-    elseif type(child) == "string" and child ~= "" and tap.text_keys[key] then
+    local kind = not tap.skip_keys[key] and type(child)
+    if kind == "table" then
+      count_text(tap, child)
+    elseif kind == "string" and child ~= "" and tap.text_keys[key] then
       local counts = tap.report.characters or { 0, 0, 0, 0 }
       local _, two = gsub(child, "[\192-\223]", "")
       local _, three = gsub(child, "[\224-\239]", "")
