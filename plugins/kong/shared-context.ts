@@ -206,6 +206,8 @@ export function makeEntry(parts: EntryParts): PluginEntry {
 
 export interface ReadEntry {
   readonly reservations: readonly Reservation[]
+  /** Protocol of the tap plan, by which the tap's report is read. */
+  readonly protocol: string | undefined
   readonly report: Report | undefined
 }
 
@@ -220,8 +222,15 @@ export function readEntry(plugin: string, value: unknown): ReadEntry | undefined
   if (table.version !== CONTRACT_VERSION) throw malformed(`${at}.version`)
   return {
     reservations: readReservations(table.reservations, `${at}.reservations`),
+    protocol: readProtocol(optionalObject(table.tap, `${at}.tap`), `${at}.tap.protocol`),
     report: readReportTable(table.report, `${at}.report`),
   }
+}
+
+function readProtocol(tap: Readonly<Record<string, unknown>> | undefined, at: string): string | undefined {
+  if (tap === undefined) return undefined
+  if (typeof tap.protocol !== 'string') throw malformed(at)
+  return tap.protocol
 }
 
 function readReservations(value: unknown, at: string): readonly Reservation[] {

@@ -1,0 +1,149 @@
+/** The access phase: facts in, one decision, and its effect on Kong. Whatever goes wrong, the door stays shut. */
+
+import { CODES, PortcullisError, RefusedRead } from '../../../policies/errors.ts'
+import { recognise } from '../../../policies/llm/operations.ts'
+import type { Protocol } from '../../../policies/llm/protocol.ts'
+import { tapWire } from '../../../policies/llm/tap-wire.ts'
+import type { PassVerdict, Pipeline, Verdict } from '../../../policies/pipeline.ts'
+import type { Clock, Edits, Exchange, Logger, Reject } from '../../../policies/policy.ts'
+import { refusalReply } from '../../../policies/reply.ts'
+import { publish } from '../../../policies/telemetry.ts'
+import { entryKey, FACTS_KEY, type Facts, makeEntry, readFacts } from '../shared-context.ts'
+import { exchangeFromFacts } from './exchange-facts.ts'
+import { exchangeFromPdk } from './exchange-pdk.ts'
+import type { KongPdk } from './pdk.ts'
+import { createTurn, type Turn } from './turn.ts'
+
+export interface AccessOptions {
+  readonly plugin: string
+  /** Kong's id of the plugin entity whose config this is; `llm-guard` compares it. */
+  readonly pluginId: string
+  readonly pipeline: Pipeline
+  readonly clock: Clock
+  readonly logger: Logger
+  /** Milliseconds that Kong may wait for this plugin in one request; below `lua_socket_read_timeout`. */
+  readonly deadlineMs: number
+  /** Called for every request that came without facts of `llm-edge`. */
+  readonly onNoFacts: () => void
+  /** Keeps what goes on after the answer known, so that a shutdown waits for it. */
+  readonly inBackground: (work: Promise<void>) => void
+}
+
+const UNAVAILABLE: Reject = {
+  type: 'reject',
+  status: CODES.policy_unavailable.status,
+  code: 'policy_unavailable',
+  message: 'The gateway could not decide on this request.',
+}
+
+const TRUNCATED: Reject = {
+  type: 'reject',
+  status: CODES.headers_too_large.status,
+  code: 'headers_too_large',
+  message: 'The request has more headers than the gateway shows.',
+}
+
+export async function access(kong: KongPdk, options: AccessOptions): Promise<void> {
+  const turn = createTurn(options.clock, options.deadlineMs)
+  const seen: Seen = { exchange: undefined, facts: undefined }
+  const deciding = decide(kong, turn, seen, options)
+  const verdict = await Promise.race([deciding, turn.expired])
+  turn.end()
+  if (verdict === undefined) {
+    options.logger.error('deadline passed', { plugin: options.plugin, requestId: seen.exchange?.requestId })
+    publish('fault', () => ({ where: `${options.plugin}.access`, code: 'deadline' }))
+    options.inBackground(deciding.then((late) => giveBack(late, options)))
+  }
+  const decided = verdict ?? UNAVAILABLE
+  if (decided.type === 'pass') await letThrough(kong, decided, seen, options)
+  else await refuse(kong, decided, seen)
+}
+
+/** What a refusal's shape depends on, as far as it was read. */
+interface Seen {
+  exchange: Exchange | undefined
+  facts: Facts | undefined
+}
+
+/** Never throws. */
+async function decide(kong: KongPdk, turn: Turn, seen: Seen, options: AccessOptions): Promise<Verdict | Reject> {
+  try {
+    const facts = readFacts(await turn.call(() => kong.ctx.shared.get(FACTS_KEY)))
+    const max = options.pipeline.maxBodyBytes
+    if (facts === undefined) options.onNoFacts()
+    const exchange =
+      facts === undefined ? await exchangeFromPdk(kong, turn, max) : exchangeFromFacts(facts, kong, turn, max)
+    seen.exchange = exchange
+    seen.facts = facts
+    if (facts?.headers_truncated === true) return TRUNCATED
+    return await options.pipeline.decide(exchange)
+  } catch (error) {
+    reportFault(options, error)
+    return UNAVAILABLE
+  }
+}
+
+async function letThrough(kong: KongPdk, verdict: PassVerdict, seen: Seen, options: AccessOptions): Promise<void> {
+  let marked = false
+  try {
+    await applyEdits(kong, verdict.request, seen)
+    const withEdge = seen.facts !== undefined
+    if (!withEdge && Object.keys(verdict.replyHeaders).length > 0) await kong.response.setHeaders(verdict.replyHeaders)
+    const entry = makeEntry({
+      plugin: options.plugin,
+      pluginId: options.pluginId,
+      replyHeaders: withEdge ? verdict.replyHeaders : {},
+      tap: verdict.tap === undefined || !withEdge ? undefined : tapWire(verdict.tap),
+      reservations: verdict.reservations,
+    })
+    marked = true
+    await kong.ctx.shared.set(entryKey(options.plugin), entry)
+  } catch (error) {
+    reportFault(options, error)
+    // Once the entry is under way Kong may have it and let the request through: then its log phase settles.
+    if (!marked) options.inBackground(giveBack(verdict, options))
+    await refuse(kong, UNAVAILABLE, seen)
+  }
+}
+
+/** The body first: a request with the headers of another body is worse than none. */
+async function applyEdits(kong: KongPdk, edits: Edits, seen: Seen): Promise<void> {
+  if (edits.body !== undefined) await kong.service.request.setRawBody(edits.body)
+  const current = seen.facts?.headers ?? {}
+  const changed = Object.entries(edits.setHeaders ?? {}).filter(
+    ([name, value]) => !Object.hasOwn(current, name) || current[name] !== value,
+  )
+  if (changed.length > 0) await kong.service.request.setHeaders(Object.fromEntries(changed))
+  for (const name of edits.removeHeaders ?? []) await kong.service.request.clearHeader(name)
+}
+
+async function refuse(kong: KongPdk, reject: Reject, seen: Seen): Promise<void> {
+  const reply = refusalReply(reject, {
+    protocol: protocolOf(seen.exchange),
+    requestId: seen.exchange?.requestId ?? '',
+  })
+  await kong.response.exit(reply.status, reply.body, reply.headers)
+}
+
+function protocolOf(exchange: Exchange | undefined): Protocol | undefined {
+  if (exchange === undefined) return undefined
+  try {
+    return recognise(exchange.method, exchange.path)?.protocol
+  } catch (error) {
+    // A path that can be read in two ways belongs to no API.
+    if (error instanceof RefusedRead) return undefined
+    throw error
+  }
+}
+
+async function giveBack(verdict: Verdict | Reject, options: AccessOptions): Promise<void> {
+  if (verdict.type === 'pass') await options.pipeline.settle(verdict.reservations, { ended: 'not_forwarded' })
+}
+
+/** Only the code: a message of somebody else's error may quote the request. */
+function reportFault(options: AccessOptions, error: unknown): void {
+  const code = error instanceof PortcullisError ? error.code : 'internal_error'
+  const kind = error instanceof Error ? error.name : typeof error
+  options.logger.error('adapter fault', { plugin: options.plugin, code, kind })
+  publish('fault', () => ({ where: `${options.plugin}.access`, code }))
+}

@@ -1,0 +1,87 @@
+/** The server process: signals, logs, metrics. Everything that only `serve` needs is loaded here. */
+
+import { PortcullisError } from '../../policies/errors.ts'
+import { createHost, useHost } from './host.ts'
+import { loadPlugins } from './registry.ts'
+import type { RunningServer } from './server/serve.ts'
+
+export interface RunOptions {
+  readonly socket: string
+  readonly metricsPort: number | undefined
+  readonly deadlineMs: number
+  readonly drainMs: number
+  readonly logLevel: string
+}
+
+const LOG_LEVELS: readonly string[] = ['info', 'warn', 'error']
+
+/** @throws {PortcullisError} when it cannot start. */
+export async function run(options: RunOptions): Promise<void> {
+  if (!LOG_LEVELS.includes(options.logLevel))
+    throw new PortcullisError('log_level_unknown', `--log-level must be one of ${LOG_LEVELS.join(', ')}`)
+  const [{ createLogger }, { serve }, { Module }] = await Promise.all([
+    import('./server/logger.ts'),
+    import('./server/serve.ts'),
+    import('kong-pdk/lib/mod.js'),
+  ])
+  const logger = createLogger(options.logLevel)
+  const host = createHost({ logger, deadlineMs: options.deadlineMs })
+  useHost(host)
+  let running: RunningServer | undefined
+  const status = await statusOn(options.metricsPort, () => running?.state)
+
+  async function end(reason: string): Promise<void> {
+    logger.info('ending', { reason })
+    await running?.stop(options.drainMs)
+    status?.close()
+    logger.flush()
+    process.exit(0)
+  }
+
+  const plugins = await loadPlugins()
+  running = await serve({
+    socket: options.socket,
+    host,
+    plugins: plugins.map((plugin) => new Module(plugin.Name, undefined, plugin)),
+    ...(status === undefined ? {} : { observer: status.observer }),
+    onUnneeded: (reason) => void end(reason),
+  })
+
+  for (const signal of ['SIGTERM', 'SIGQUIT', 'SIGINT'] as const) process.on(signal, () => void end(signal))
+  process.on('unhandledRejection', (error) => logger.error('unhandled rejection', { kind: kindOf(error) }))
+  process.on('uncaughtException', (error) => {
+    // The state is unknown, so the process must go; Kong starts another one.
+    logger.error('uncaught exception', { kind: kindOf(error), stack: placesOf(error) })
+    logger.flush()
+    process.exit(1)
+  })
+}
+
+async function statusOn(port: number | undefined, state: () => RunningServer['state'] | undefined) {
+  if (port === undefined) return undefined
+  const [{ createMetrics }, { startStatusServer }] = await Promise.all([
+    import('./server/metrics.ts'),
+    import('./server/status-server.ts'),
+  ])
+  const metrics = createMetrics(state)
+  const server = await startStatusServer(port, { state, metrics })
+  return {
+    observer: metrics.observer,
+    close() {
+      server.close()
+      metrics.close()
+    },
+  }
+}
+
+function kindOf(error: unknown): string {
+  return error instanceof Error ? error.name : typeof error
+}
+
+/** Where in the code, without the message: that may quote a request. */
+function placesOf(error: Error): readonly string[] {
+  return (error.stack ?? '')
+    .split('\n')
+    .filter((line) => /^\s+at /.test(line))
+    .slice(0, 10)
+}

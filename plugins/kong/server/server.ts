@@ -1,0 +1,178 @@
+/**
+ * What Kong may ask of a plugin server. Kong lets a request pass when a plugin answers with an error, so an access phase
+ * that cannot go on is answered with a refusal, never with an error.
+ */
+
+import { randomInt } from 'node:crypto'
+import type { Instance, Module } from 'kong-pdk/lib/mod.js'
+import Pdk from 'kong-pdk/pdk.js'
+import type { Logger } from '../../../policies/policy.ts'
+import type { EventEnd, KongEvent, Phase, ToKong } from './event.ts'
+import { createEventTable, type EventLimits, phaseOfId } from './event-table.ts'
+import { createInstances, MAX_FIRST_ID, RpcError } from './instances.ts'
+
+/** What answers Kong: a result, or an error's text. */
+export interface Reply {
+  result(value: unknown): void
+  error(message: string): void
+}
+
+/** Tells that Kong no longer waits for the answer. */
+export type Cancel = () => void
+
+/** Told of what happens; never of an argument. */
+export interface EventObserver {
+  eventEnded?(plugin: string, phase: Phase, how: EventEnd, roundTrips: number): void
+}
+
+export interface PluginServerOptions extends EventLimits {
+  readonly plugins: readonly Module[]
+  readonly logger: Logger
+  /** Milliseconds on a clock that never steps back. */
+  readonly now: () => number
+  readonly observer?: EventObserver
+}
+
+export interface PluginServer {
+  /** Handles one request of Kong. */
+  handle(method: string, argument: unknown, reply: Reply): Cancel | undefined
+  readonly openEvents: number
+  readonly instances: number
+  sweep(): void
+  /** Ends every open event: access events with a refusal. */
+  close(): void
+}
+
+/** Kong 3.9 knows no other; `_method` in a table of `ctx.shared` would make it send any. */
+const STEP_METHODS: ReadonlySet<string> = new Set(
+  ['', 'Error', 'MultiMap', 'Service', 'Consumer', 'Route', 'Plugin', 'Credential', 'MemoryStats'].map(
+    (kind) => `plugin.Step${kind}`,
+  ),
+)
+
+const REFUSAL_BODY = JSON.stringify({
+  error: {
+    message: 'The gateway could not decide on this request.',
+    type: 'service_unavailable_error',
+    param: null,
+    code: 'policy_unavailable',
+  },
+})
+
+/** Makes Kong answer 503 by itself. */
+export const REFUSAL: ToKong = {
+  Method: 'kong.response.exit',
+  Args: [503, REFUSAL_BODY, { 'content-type': 'application/json', 'cache-control': 'no-store' }],
+}
+
+export function createPluginServer(options: PluginServerOptions): PluginServer {
+  const { logger } = options
+  const instances = createInstances(options.plugins, logger)
+  const events = createEventTable({
+    answerMs: options.answerMs,
+    idleMs: options.idleMs,
+    maxOpen: options.maxOpen,
+    firstId: randomInt(MAX_FIRST_ID),
+    now: options.now,
+    refusal: REFUSAL,
+    onEnd(event, how) {
+      if (how !== 'returned' && how !== 'exited')
+        logger.warn('event ended early', { plugin: event.plugin, phase: event.phase, how })
+      options.observer?.eventEnded?.(event.plugin, event.phase, how, event.roundTrips)
+    },
+  })
+
+  function handleEvent(argument: unknown, reply: Reply): Cancel {
+    const { InstanceId: id, EventName: phase } = members(argument)
+    const instance = instances.find(id)
+    if (phase !== 'access' && phase !== 'log') throw new RpcError('no such phase')
+    instance.resetExpireTs()
+    const event = events.open(phase, instance.getName())
+    void run(instance, event)
+    return ask(event, reply)
+  }
+
+  async function run(instance: Instance, event: KongEvent): Promise<void> {
+    try {
+      await instance.executePhase(event.phase, new Pdk(event.pipe).kong)
+    } catch (error) {
+      const kind = error instanceof Error ? error.name : typeof error
+      logger.error('plugin fault', { plugin: event.plugin, phase: event.phase, kind })
+      if (event.phase === 'access') event.end('faulted', REFUSAL)
+    }
+    instance.resetExpireTs()
+    event.pipe.put('ret')
+  }
+
+  function step(method: string, argument: unknown, reply: Reply): Cancel | undefined {
+    const { EventId: id, Data: data } = members(argument)
+    const event = typeof id === 'number' ? events.find(id) : undefined
+    // A second answer to one question: nobody can tell which of the two is the event's own.
+    if (event?.kongWaits) event.end('faulted', event.phase === 'access' ? REFUSAL : 'ret')
+    if (event === undefined || event.ended !== undefined) {
+      if (typeof id !== 'number' || phaseOfId(id) === 'log') throw new RpcError(`event id ${Number(id)} not found`)
+      reply.result({ Data: REFUSAL, EventId: id })
+      return undefined
+    }
+    if (method === 'plugin.StepError') event.resolve(undefined, 'Kong reported an error')
+    else event.resolve(data ?? undefined)
+    return ask(event, reply)
+  }
+
+  function ask(event: KongEvent, reply: Reply): Cancel {
+    event.ask((data) => reply.result({ Data: data, EventId: event.id }))
+    return () => {
+      if (event.kongWaits) event.end('disconnected')
+    }
+  }
+
+  function dispatch(method: string, argument: unknown, reply: Reply): Cancel | undefined {
+    if (STEP_METHODS.has(method)) return step(method, argument, reply)
+    switch (method) {
+      case 'plugin.HandleEvent':
+        return handleEvent(argument, reply)
+      case 'plugin.StartInstance': {
+        const { Name: name, Config: config } = members(argument)
+        reply.result(instances.start(name, config))
+        return undefined
+      }
+      case 'plugin.CloseInstance':
+        reply.result(instances.close(argument))
+        return undefined
+      default:
+        // Not by its name: what Kong took for a method may be a part of a request.
+        throw new RpcError('no such method')
+    }
+  }
+
+  return {
+    handle(method, argument, reply) {
+      try {
+        return dispatch(method, argument, reply)
+      } catch (error) {
+        if (!(error instanceof RpcError)) throw error
+        logger.info('request answered with an error', { error: error.message })
+        reply.error(error.message)
+        return undefined
+      }
+    },
+    get openEvents() {
+      return events.size
+    },
+    get instances() {
+      return instances.size
+    },
+    sweep() {
+      events.sweep()
+      instances.sweep()
+    },
+    close() {
+      events.endAll('shutdown')
+      instances.clear()
+    },
+  }
+}
+
+function members(value: unknown): Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {}
+}
