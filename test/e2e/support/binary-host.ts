@@ -1,0 +1,101 @@
+/** Kong as `kong` on the PATH. Everything it writes lies in one folder under /tmp. */
+
+import { execFile } from 'node:child_process'
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { ADMIN_PORT, environment, PROXY_PORT, STATUS_PORT } from './environment.ts'
+import type { Kong, KongHost } from './kong.ts'
+import { packScript } from './pack.ts'
+import { postConfig, untilReady } from './ready.ts'
+import { until } from './wait.ts'
+
+const run = promisify(execFile)
+const root = new URL('../../..', import.meta.url).pathname
+
+export const binaryHost: KongHost = {
+  name: 'kong on the PATH',
+  async start(options) {
+    const folder = mkdtempSync(join(tmpdir(), 'portcullis-e2e-'))
+    // Kong's workers run as another user when the test runs as root.
+    chmodSync(folder, 0o755)
+    const prefix = join(folder, 'prefix')
+    const socket = join(prefix, 'portcullis.socket')
+    const declarativeConfig = join(folder, 'kong.json')
+    writeFileSync(declarativeConfig, JSON.stringify(options.config))
+    const env = {
+      PATH: process.env.PATH ?? '',
+      HOME: folder,
+      ...environment(
+        {
+          ...options,
+          env: { KONG_PROXY_ERROR_LOG: 'logs/error.log', KONG_ADMIN_ERROR_LOG: 'logs/error.log', ...options.env },
+        },
+        { pack: root.slice(0, -1), server: `${process.execPath} ${packScript()}`, socket, declarativeConfig },
+      ),
+      KONG_PREFIX: prefix,
+    }
+    const kong = (...args: string[]) => run('kong', args, { env })
+    const readLog = () => readFileSync(join(prefix, 'logs/error.log'), 'utf8')
+
+    const pluginServers = async () => processesNaming(socket)
+    async function stop(): Promise<void> {
+      await kong('stop', '-p', prefix).catch(() => undefined)
+      for (const pid of await pluginServers()) process.kill(pid, 'SIGKILL')
+      await until('Kong stops', async () => !(await listens()), 20_000)
+      rmSync(folder, { recursive: true, force: true })
+    }
+
+    try {
+      await kong('start', '-p', prefix)
+      await untilReady(STATUS_PORT)
+    } catch (error) {
+      const log = String((error as { stderr?: unknown }).stderr ?? '')
+      await stop()
+      throw new Error(`Kong did not start\n${log}`, { cause: error })
+    }
+    const started: Kong = {
+      url: `http://127.0.0.1:${PROXY_PORT}`,
+      port: PROXY_PORT,
+      socket,
+      apply: (config) => postConfig(ADMIN_PORT, config),
+      async reload() {
+        await kong('reload', '-p', prefix)
+      },
+      pluginServers,
+      async signal(pid, signal) {
+        process.kill(pid, signal)
+      },
+      async memory(pid) {
+        const kilobytes = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]
+        return Number(kilobytes) * 1024
+      },
+      log: async () => readLog(),
+      stop,
+    }
+    return started
+  },
+}
+
+async function listens(): Promise<boolean> {
+  return fetch(`http://127.0.0.1:${STATUS_PORT}/status`).then(
+    () => true,
+    () => false,
+  )
+}
+
+/** Processes that have this path as an argument: the path is unique to one start of Kong. */
+function processesNaming(path: string): number[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number)
+    .filter((pid) => {
+      try {
+        return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').includes(path)
+      } catch {
+        // It ended meanwhile.
+        return false
+      }
+    })
+}

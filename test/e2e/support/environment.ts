@@ -1,0 +1,46 @@
+/** The environment that Kong is started with: kong/kong.env, moved to the test's own places. */
+
+import { readFileSync } from 'node:fs'
+import type { KongOptions } from './kong.ts'
+
+export interface Places {
+  readonly declarativeConfig: string
+  /** Folder that holds `kong/plugins`. */
+  readonly pack: string
+  /** Command that runs `portcullis-kong`. */
+  readonly server: string
+  readonly socket: string
+}
+
+export const PROXY_PORT = 22_000
+export const ADMIN_PORT = 22_001
+export const STATUS_PORT = 22_002
+
+/** Where kong/kong.env says things are, in the image. */
+export const IN_IMAGE: Places = {
+  declarativeConfig: '/opt/portcullis/kong/kong.yml',
+  pack: '/opt/portcullis',
+  server: '/usr/local/bin/portcullis-kong',
+  socket: '/usr/local/kong/portcullis.socket',
+}
+
+export function environment(options: KongOptions, places: Places): Record<string, string> {
+  const own: Record<string, string> = {}
+  for (const line of readFileSync(new URL('../../../kong/kong.env', import.meta.url), 'utf8').split('\n')) {
+    const [, name, value] = /^(KONG_\w+)=(.*)$/.exec(line) ?? []
+    if (name === undefined || value === undefined) continue
+    // In the order of IN_IMAGE: the configuration lies inside the pack's folder.
+    own[name] = (Object.keys(IN_IMAGE) as (keyof Places)[]).reduce(
+      (text, place) => text.replaceAll(IN_IMAGE[place], places[place]),
+      value,
+    )
+  }
+  return {
+    ...own,
+    KONG_PROXY_LISTEN: `127.0.0.1:${PROXY_PORT} http2 reuseport backlog=16384`,
+    KONG_ADMIN_LISTEN: `127.0.0.1:${ADMIN_PORT}`,
+    KONG_STATUS_LISTEN: `127.0.0.1:${STATUS_PORT}`,
+    KONG_NGINX_WORKER_PROCESSES: String(options.workers ?? 1),
+    ...options.env,
+  }
+}
