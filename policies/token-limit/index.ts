@@ -1,0 +1,17 @@
+/** The policy `llm-token-limit` for the APIs this pack knows. */
+
+import { correctRatio, estimateDelivered, estimateTokens } from '../llm/estimate.ts'
+import { parseJsonBody } from '../llm/json.ts'
+import { recognise } from '../llm/operations.ts'
+import { createTokenLimit } from './policy.ts'
+
+export const tokenLimit = createTokenLimit({
+  recognise,
+  parseBody: parseJsonBody,
+  estimateTokens,
+  estimateDelivered,
+  correctRatio,
+})
+
+export type { RuleConfig, TokenLimitConfig } from './config.ts'
+export type { TokenLimitPolicy } from './policy.ts'

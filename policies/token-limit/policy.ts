@@ -1,0 +1,259 @@
+/** The policy `llm-token-limit`: reserve before the call, settle to what was really used. */
+
+import { PortcullisError, RefusedRead } from '../errors.ts'
+import type { LlmCall } from '../llm/protocol.ts'
+import type { TapPlan } from '../llm/tap.ts'
+import type { Decision, Deps, Edits, Exchange, Outcome, Pass, Policy, Reject, Reservation } from '../policy.ts'
+import type { ReserveResult } from '../stores/ports.ts'
+import { type DecisionEvent, publish } from '../telemetry.ts'
+import { check, fields, type TokenLimitConfig } from './config.ts'
+import { expectedOutput } from './expected-output.ts'
+import { limitHeaders } from './headers.ts'
+import { type Held, type HeldCall, readHeld } from './held.ts'
+import { identityOf, tagged } from './keys.ts'
+import { createLearnedTable, type Learned, type LearnedTable } from './learned.ts'
+import { applicableRules } from './match.ts'
+import { refuse, refuseShort } from './refusal.ts'
+import { type Asked, readFacts, readRequest } from './request.ts'
+import { type Asker, claimsFor, type Estimate, heldEntry, standingOf } from './reserve.ts'
+import { dependsOnModel, headersOf, prepareRules } from './rules.ts'
+import { settleHeld } from './settle.ts'
+import type { LlmToolkit } from './toolkit.ts'
+
+export const NAME = 'llm-token-limit'
+
+export type TokenLimitPolicy = Policy<typeof fields>
+
+/** What one decision says beside itself. */
+type Report = Pick<DecisionEvent, 'rule' | 'model' | 'estimated'>
+
+interface Judged {
+  readonly decision: Decision
+  readonly report: Report
+}
+
+export function createTokenLimit(llm: LlmToolkit): TokenLimitPolicy {
+  return { name: NAME, fields, check, create: (config, deps) => createInstance(config, deps, llm) }
+}
+
+function createInstance(config: TokenLimitConfig, deps: Deps, llm: LlmToolkit) {
+  const rules = prepareRules(config)
+  const headerNames = headersOf(rules)
+  const allShadow = config.mode === 'shadow'
+  const needsCall = rules.some((rule) => rule.unit !== 'requests' || dependsOnModel(rule))
+  const readOptions = { unmetered: config.unmetered, operations: config.operations, needsCall }
+  const store = deps.openLimitStore(storeConfig(config))
+  const learned = deps.runtime.share<LearnedTable>('token-limit.learned', {}, createLearnedTable)
+  const settling = { store, learned, llm, policy: NAME }
+
+  async function judge(exchange: Exchange): Promise<Judged> {
+    const asked = await readRequest(exchange, readOptions, llm)
+    const facts = await readFacts(exchange, headerNames)
+    const model = asked.models[0] ?? ''
+    const learnedBy = `${identityOf(facts.caller)}/${tagged('model', model.toLowerCase())}`
+    const estimate = estimateOf(asked, learned.get(learnedBy), config, llm)
+    const applied = applicableRules(rules, facts, asked.models)
+    const { askers, refused, wouldRefuse } = claimsFor(applied, facts, asked, estimate)
+    const report = reportOf(asked, estimate)
+    if (refused !== undefined) return { decision: refused, report }
+    if (askers.length === 0) return { decision: pass({}, wouldRefuse), report }
+    const id = deps.random.id()
+    const result = await store.reserve({ id, claims: askers.map(({ claim }) => claim) })
+    const refusal = refusalOf(askers, result, asked, deps.clock.now())
+    if (!result.admitted && refusal !== undefined)
+      return { decision: refusal.reject, report: { ...report, rule: refusal.rule } }
+    const held = hold(askers, result, asked, estimate, learnedBy)
+    try {
+      const shown = askers.flatMap((asker, index) => {
+        const claimed = result.claims[index]
+        return claimed === undefined || asker.claim.shadow ? [] : [standingOf(asker, claimed)]
+      })
+      const passed = pass(
+        {
+          ...(asked.kind === 'metered' ? forwarding(asked, result, cutAt(askers, result, asked)) : {}),
+          replyHeaders: limitHeaders(shown, dialectOf(asked), deps.clock.now()),
+          reservation: { id, policy: NAME, estimated: held.call?.estimated ?? { input: 0, output: 0 }, data: held },
+        },
+        wouldRefuse ?? refusal?.reject,
+      )
+      return { decision: passed, report: refusal === undefined ? report : { ...report, rule: refusal.rule } }
+    } catch (error) {
+      // The request will not be forwarded, so nothing may stay reserved for it.
+      await settleHeld(id, held, { ended: 'not_forwarded' }, settling)
+      throw error
+    }
+  }
+
+  /** `enforce_stream`: the least output that an enforced rule reserved. */
+  function cutAt(askers: readonly Asker[], result: ReserveResult, asked: Asked): number | undefined {
+    if (!config.enforce_stream || asked.kind !== 'metered' || !asked.call.stream || !asked.call.generates)
+      return undefined
+    const outputs = askers.flatMap(({ rule, claim }, index) =>
+      rule.countsOutput && !claim.shadow ? [(result.claims[index]?.reserved ?? claim.input) - claim.input] : [],
+    )
+    return outputs.length === 0 ? undefined : Math.min(...outputs)
+  }
+
+  async function decide(exchange: Exchange): Promise<Decision> {
+    const started = deps.clock.monotonic()
+    const { decision, report } = await judge(exchange).catch((error: unknown) => recover(error))
+    publish('decision', () => ({
+      policy: NAME,
+      requestId: exchange.requestId,
+      route: exchange.route,
+      decision: decision.type,
+      ...(decision.type === 'reject' ? { code: decision.code } : {}),
+      ...(decision.type === 'pass' && decision.wouldReject !== undefined
+        ? { wouldReject: decision.wouldReject.code }
+        : {}),
+      ...report,
+      durationMs: deps.clock.monotonic() - started,
+    }))
+    return decision
+  }
+
+  /** A request that cannot be read is refused; in shadow mode nothing is, whatever goes wrong. */
+  function recover(error: unknown): Judged {
+    if (error instanceof RefusedRead) {
+      const reject = refuse(error.code, error.message)
+      return { decision: allShadow ? pass({}, reject) : reject, report: {} }
+    }
+    if (!allShadow) throw error
+    const code = error instanceof PortcullisError ? error.code : 'internal_error'
+    deps.logger.error('policy fault in shadow mode', { policy: NAME, code })
+    publish('fault', () => ({ where: `${NAME}.decide`, code }))
+    return {
+      decision: pass({}, refuse('policy_unavailable', 'The gateway could not decide on this request.')),
+      report: {},
+    }
+  }
+
+  return {
+    maxBodyBytes: config.max_body_bytes,
+    decide,
+    async settle(reservation: Reservation, outcome: Outcome): Promise<void> {
+      await settleHeld(reservation.id, readHeld(reservation.data), outcome, settling)
+    },
+  }
+}
+
+function storeConfig(config: TokenLimitConfig) {
+  const { store, redis, on_store_error, nodes } = config
+  return {
+    store,
+    ...(redis === undefined ? {} : { redis }),
+    on_store_error,
+    ...(nodes === undefined ? {} : { nodes }),
+  }
+}
+
+function pass(parts: Omit<Pass, 'type' | 'wouldReject'>, wouldReject: Reject | undefined): Pass {
+  return { type: 'pass', ...parts, ...(wouldReject === undefined ? {} : { wouldReject }) }
+}
+
+function reportOf(asked: Asked, estimated: Estimate): Report {
+  return asked.kind === 'metered' ? { model: asked.call.model, estimated } : {}
+}
+
+function dialectOf(asked: Asked) {
+  return asked.kind === 'metered' ? asked.call.protocol.rateLimitHeaders : 'none'
+}
+
+function estimateOf(
+  asked: Asked,
+  learned: Learned | undefined,
+  config: TokenLimitConfig,
+  llm: LlmToolkit,
+): Estimate & { readonly texts: number } {
+  if (asked.kind === 'counted') return { input: 0, output: 0, texts: 0 }
+  const { input, candidates, generates } = asked.call
+  const texts = llm.estimateTokens(input.texts)
+  const flat = input.images * config.image_tokens + input.audio * config.audio_tokens + input.files * config.file_tokens
+  const unseen = input.unseen ? Math.max(config.unseen_input_tokens, learned?.lastInput ?? 0) : 0
+  return {
+    input: Math.ceil(texts * (learned?.inputRatio ?? 1)) + input.tokenIds + flat + unseen,
+    output: generates ? expectedOutput(learned?.output, config.default_output_tokens) * candidates : 0,
+    texts,
+  }
+}
+
+/** The refusal of the rules that have no room: the enforced ones', or what a shadow rule held back. */
+function refusalOf(
+  askers: readonly Asker[],
+  result: ReserveResult,
+  asked: Asked,
+  now: number,
+): { readonly reject: Reject; readonly rule: string } | undefined {
+  const standings = askers.flatMap((asker, index) => {
+    const claimed = result.claims[index]
+    return claimed === undefined ? [] : [{ ...standingOf(asker, claimed), asking: asker.claim }]
+  })
+  const judged = standings.filter(({ asking }) => result.admitted === asking.shadow)
+  const short = judged.filter(({ result: claimed }) => claimed.retryAfterMs !== undefined)
+  const [first] = short
+  if (first === undefined) return undefined
+  return { reject: refuseShort(judged, short, dialectOf(asked), now), rule: first.rule }
+}
+
+function hold(
+  askers: readonly Asker[],
+  result: ReserveResult,
+  asked: Asked,
+  estimate: Estimate & { readonly texts: number },
+  learnedBy: string,
+): Held {
+  const clippedTo = result.clippedTo ?? Number.POSITIVE_INFINITY
+  const entries = askers.flatMap((asker, index) => {
+    const claimed = result.claims[index]
+    return (claimed && heldEntry(asker, claimed, clippedTo)) ?? []
+  })
+  if (asked.kind === 'counted') return { version: 1, entries }
+  const output = Math.max(0, ...entries.map((entry) => (entry.unit === 'requests' ? 0 : entry.output)))
+  return { version: 1, entries, call: heldCall(asked.call, estimate, output, learnedBy) }
+}
+
+function heldCall(
+  call: LlmCall,
+  estimate: Estimate & { readonly texts: number },
+  output: number,
+  learnedBy: string,
+): HeldCall {
+  const { images, audio, files, unseen, tokenIds } = call.input
+  const onlyTexts = images + audio + files === 0 && !unseen && estimate.texts > 0
+  return {
+    learnedBy,
+    stream: call.stream,
+    generates: call.generates,
+    reasoning: call.reasoning,
+    candidates: call.candidates,
+    estimated: { input: estimate.input, output },
+    ...(onlyTexts ? { texts: { estimated: estimate.texts, counted: tokenIds } } : {}),
+  }
+}
+
+/** The request as it goes on, and how its reply must be read. */
+function forwarding(
+  { call, body }: Extract<Asked, { kind: 'metered' }>,
+  result: ReserveResult,
+  maxOutputTokens: number | undefined,
+): { readonly request: Edits; readonly tap: TapPlan } {
+  const edits = {
+    ...(result.clippedTo === undefined ? {} : { maxOutputTokens: result.clippedTo }),
+    ...(call.needsUsageSwitch ? { includeUsage: true } : {}),
+  }
+  const edited = Object.keys(edits).length > 0
+  return {
+    request: {
+      ...(edited ? { body: call.protocol.edit(body, call, edits) } : {}),
+      // A compressed reply would hide its usage.
+      setHeaders: { 'accept-encoding': 'identity' },
+    },
+    tap: {
+      protocol: call.protocol.id,
+      stream: call.stream,
+      withholdUsage: call.needsUsageSwitch,
+      ...(maxOutputTokens === undefined ? {} : { maxOutputTokens }),
+      candidates: call.candidates,
+    },
+  }
+}

@@ -1,0 +1,81 @@
+/** What a request asks for, as far as limits care. Whatever cannot be understood is a {@link RefusedRead}. */
+
+import { RefusedRead } from '../errors.ts'
+import type { JsonBody } from '../llm/json.ts'
+import type { ExtraOperation } from '../llm/operations.ts'
+import { assertPlainPath } from '../llm/paths.ts'
+import type { LlmCall } from '../llm/protocol.ts'
+import type { Exchange } from '../policy.ts'
+import type { Facts } from './keys.ts'
+import { globMatches } from './match.ts'
+import type { LlmToolkit } from './toolkit.ts'
+
+export type Asked =
+  /** Only `requests` rules apply. */
+  | { readonly kind: 'counted'; readonly models: readonly string[] }
+  | { readonly kind: 'metered'; readonly models: readonly string[]; readonly call: LlmCall; readonly body: JsonBody }
+
+export interface ReadOptions {
+  readonly unmetered: readonly string[]
+  readonly operations: readonly ExtraOperation[]
+  /** Rules need to know tokens or the model; otherwise nothing has to be understood. */
+  readonly needsCall: boolean
+}
+
+/** More models than this in one request are no fallback list. */
+const MAX_MODELS = 16
+const UNKNOWN_MODEL = ''
+
+const COUNTED_METHODS = new Set(['GET', 'HEAD', 'OPTIONS', 'DELETE'])
+
+/** @throws {RefusedRead} when the request cannot be metered. */
+export async function readRequest(exchange: Exchange, options: ReadOptions, llm: LlmToolkit): Promise<Asked> {
+  const method = exchange.method.toUpperCase()
+  if (!options.needsCall) return { kind: 'counted', models: [UNKNOWN_MODEL] }
+  // Before any glob: an upstream could read `/free/../v1/chat/completions` as another path.
+  assertPlainPath(exchange.path)
+  if (options.unmetered.some((glob) => globMatches(glob, exchange.path)))
+    return { kind: 'counted', models: [UNKNOWN_MODEL] }
+  if (method === 'CONNECT' || (await exchange.header('upgrade')))
+    throw unmetered('A connection that changes its protocol cannot be metered.')
+  const operation = llm.recognise(method, exchange.path, options.operations)
+  // A read, such as counting tokens, uses none.
+  if (COUNTED_METHODS.has(method) || operation?.read === true)
+    return { kind: 'counted', models: [operation?.model ?? UNKNOWN_MODEL] }
+  if (operation?.protocol === undefined) throw unmetered('Nobody can meter this method and path.')
+  await assertReadable(exchange)
+  const bytes = await exchange.body()
+  if (bytes === undefined || bytes.length === 0)
+    throw new RefusedRead('invalid_request', 'The request has no body; a JSON object is needed.')
+  const body = llm.parseBody(bytes)
+  const call = operation.protocol.read(body, operation)
+  if (call.unmetered) throw unmetered('A run outside this request cannot be metered.')
+  const models = [...new Set([call.model, ...(call.otherModels ?? [])])]
+  if (models.length > MAX_MODELS) throw new RefusedRead('invalid_request', `More than ${MAX_MODELS} models are named.`)
+  return { kind: 'metered', models, call, body }
+}
+
+/** Compressed, or not what it must be to be understood. */
+async function assertReadable(exchange: Exchange): Promise<void> {
+  const encoding = (await exchange.header('content-encoding'))?.trim().toLowerCase()
+  if (encoding !== undefined && encoding !== '' && encoding !== 'identity')
+    throw new RefusedRead('unsupported_encoding', 'A compressed request body cannot be metered; send it uncompressed.')
+  const type = (await exchange.header('content-type'))?.toLowerCase() ?? ''
+  const [essence = '', ...parameters] = type.split(';').map((piece) => piece.trim())
+  if (!/^application\/(?:[a-z0-9.+-]+\+)?json$/.test(essence))
+    throw new RefusedRead('invalid_request', 'The content-type must be application/json.')
+  const charset = parameters.find((parameter) => parameter.startsWith('charset='))?.slice('charset='.length)
+  if (charset !== undefined && !/^"?(?:utf-?8|us-ascii)"?$/.test(charset))
+    throw new RefusedRead('unsupported_encoding', 'The charset of the request body must be UTF-8.')
+}
+
+export async function readFacts(exchange: Exchange, headerNames: readonly string[]): Promise<Facts> {
+  const caller = await exchange.caller()
+  const headers = new Map<string, string | undefined>()
+  for (const name of headerNames) headers.set(name, await exchange.header(name))
+  return { caller, route: exchange.route, headers }
+}
+
+function unmetered(message: string): RefusedRead {
+  return new RefusedRead('unmetered_operation', message)
+}
