@@ -1,0 +1,89 @@
+/** What a tap learns of a reply, event by event. */
+
+import { estimateDelivered } from './estimate.ts'
+import { createEventScanner, HAS_TEXT, MAY_BE_FINAL, MAY_HAVE_USAGE } from './event-scan.ts'
+import { fillTemplate } from './final-template.ts'
+import type { Protocol } from './protocol.ts'
+import type { TapPlan } from './tap.ts'
+import { parseJson, type TapResult, usageFromMember } from './tap-report.ts'
+import { type Delivered, inputOnly, mergeUsage, type Usage } from './usage.ts'
+
+export interface TapState {
+  /** Learns from the data of one event; returns whether the caller must not see it. */
+  event(data: Uint8Array): boolean
+  /** Learns from the usage member of a whole JSON reply. */
+  member(json: Uint8Array): void
+  /** The reply came to its proper end. */
+  finish(): void
+  /** Whether more was delivered than the plan allows. */
+  overBudget(): boolean
+  /** The events that end the stream behind the one with this data. */
+  finalEvents(last: Uint8Array): string
+  result(cut: boolean): TapResult
+}
+
+const DONE = '[DONE]'
+const decoder = new TextDecoder()
+
+export function createTapState(plan: TapPlan, protocol: Protocol): TapState {
+  const scanner = createEventScanner(protocol)
+  let usage: Usage | undefined
+  let sawFinal = false
+  let firstEvent: string | undefined
+
+  function event(data: Uint8Array): boolean {
+    if (isDone(data)) {
+      sawFinal = true
+      return false
+    }
+    const found = scanner.scan(data, 0, data.length)
+    if (plan.maxOutputTokens !== undefined) firstEvent ??= decoder.decode(data)
+    const parsed = (found & (MAY_HAVE_USAGE | MAY_BE_FINAL)) === 0 ? undefined : parseJson(decoder.decode(data))
+    const reported = parsed === undefined ? undefined : protocol.eventUsage(parsed, usage)
+    // Text behind an output figure shows that it was a running one.
+    if ((found & HAS_TEXT) !== 0 && usage?.outputTokens !== undefined) usage = inputOnly(usage)
+    usage = mergeUsage(usage, reported)
+    if (parsed === undefined) return false
+    if (protocol.isFinalEvent(parsed)) sawFinal = true
+    return plan.withholdUsage && protocol.isUsageEvent(parsed)
+  }
+
+  function delivered(): Delivered {
+    const [one = 0, two = 0, three = 0, four = 0] = scanner.characters
+    return { characters: [one, two, three, four] }
+  }
+
+  return {
+    event,
+    member(json) {
+      usage = mergeUsage(usage, usageFromMember(protocol, decoder.decode(json)))
+    },
+    finish() {
+      sawFinal = true
+    },
+    overBudget: () =>
+      plan.maxOutputTokens !== undefined &&
+      !sawFinal &&
+      usage?.outputTokens === undefined &&
+      estimateDelivered(delivered()) > plan.maxOutputTokens,
+    finalEvents: (last) =>
+      fillTemplate(protocol.finalTemplate(plan.candidates ?? 1), {
+        first: firstEvent === undefined ? undefined : parseJson(firstEvent),
+        last: parseJson(decoder.decode(last)),
+        tokens: estimateDelivered(delivered()),
+      }),
+    result(cut) {
+      const text = delivered()
+      return {
+        ...(usage === undefined ? {} : { usage }),
+        ...(text.characters.some((count) => count > 0) ? { delivered: text } : {}),
+        sawFinal,
+        cut,
+      }
+    },
+  }
+}
+
+function isDone(data: Uint8Array): boolean {
+  return data.length === DONE.length && decoder.decode(data) === DONE
+}

@@ -1,0 +1,184 @@
+/** Reads a reply as it passes through a gateway that runs in this process. */
+
+import { createJsonReader } from './json-stream.ts'
+import type { Protocol } from './protocol.ts'
+import { createSseParser, parseSse } from './sse.ts'
+import type { TapPlan } from './tap.ts'
+import type { TapResult } from './tap-report.ts'
+import { createTapState, type TapState } from './tap-state.ts'
+
+export interface ReplyTap {
+  /** Takes what the upstream sent; returns what to forward now, in order. Nothing once the stream is cut. */
+  push(chunk: Uint8Array): readonly Uint8Array[]
+  /** The upstream has ended; returns what was still held back. */
+  end(): readonly Uint8Array[]
+  /** The stream was ended early: finish the reply and close the upstream. */
+  readonly cut: boolean
+  result(): TapResult
+}
+
+/** Reads one kind of reply. */
+interface Reader {
+  push(chunk: Uint8Array): readonly Uint8Array[]
+  end(): readonly Uint8Array[]
+  readonly cut: boolean
+}
+
+const CR = 0x0d
+const LF = 0x0a
+const NOTHING = new Uint8Array(0)
+
+/**
+ * A tap for one reply. What the reply is, it tells from the first byte: an upstream may lie about its content type,
+ * and errors answer a stream with plain JSON.
+ */
+export function createTap(plan: TapPlan, protocol: Protocol): ReplyTap {
+  const state = createTapState(plan, protocol)
+  let reader: Reader | undefined
+
+  function push(chunk: Uint8Array): readonly Uint8Array[] {
+    if (reader !== undefined) return reader.cut || chunk.length === 0 ? [] : reader.push(chunk)
+    const start = significantByte(chunk)
+    if (start === -1) return chunk.length === 0 ? [] : [chunk]
+    reader = isOpening(chunk[start]) ? jsonReader(state, protocol.usageMember) : eventReader(state, plan.withholdUsage)
+    if (start === 0) return reader.push(chunk)
+    return [chunk.subarray(0, start), ...reader.push(chunk.subarray(start))]
+  }
+
+  return {
+    push,
+    end: () => (reader === undefined || reader.cut ? [] : reader.end()),
+    get cut() {
+      return reader?.cut ?? false
+    },
+    result: () => state.result(reader?.cut ?? false),
+  }
+}
+
+/** Server-sent events. With `withhold`, an event is held back until it is complete, since it may be the one to drop. */
+function eventReader(state: TapState, withhold: boolean): Reader {
+  /** Pieces of the block that was open when the last chunk ended. */
+  let held: Uint8Array[] = []
+  let out: Uint8Array[] = []
+  let chunk: Uint8Array = NOTHING
+  /** Start of what is not forwarded yet, and end of the last block that may be. */
+  let from = 0
+  let passed = 0
+  let cut = false
+  /** The dropped event's last line ended between CR and LF. */
+  let strayLf = false
+
+  const parser = createSseParser({
+    event(data, offset) {
+      if (state.event(data)) {
+        drop(offset)
+        return false
+      }
+      pass(offset)
+      if (state.overBudget()) {
+        cut = true
+        forward(offset)
+        out.push(encode(state.finalEvents(data)))
+      }
+      return cut
+    },
+    block: pass,
+    dropped: pass,
+  })
+
+  function pass(offset: number): void {
+    out.push(...held)
+    held = []
+    passed = offset
+  }
+
+  function drop(offset: number): void {
+    held = []
+    forward(passed)
+    from = offset
+    passed = offset
+    strayLf = offset === chunk.length && chunk[offset - 1] === CR
+  }
+
+  function forward(to: number): void {
+    if (to > from) out.push(from === 0 && to === chunk.length ? chunk : chunk.subarray(from, to))
+    from = to
+  }
+
+  function begin(next: Uint8Array): void {
+    chunk = next
+    from = strayLf && next[0] === LF ? 1 : 0
+    passed = from
+    strayLf = false
+    out = []
+  }
+
+  return {
+    push(next) {
+      begin(next)
+      parser.push(next)
+      if (cut) return out
+      if (withhold && parser.open && !parser.over) {
+        forward(passed)
+        if (from < next.length) held.push(next.subarray(from))
+      } else {
+        pass(next.length)
+        forward(next.length)
+      }
+      return out
+    },
+    end() {
+      begin(NOTHING)
+      parser.end()
+      pass(0)
+      return out
+    },
+    get cut() {
+      return cut
+    },
+  }
+}
+
+/** A whole JSON object, or a list of events. */
+function jsonReader(state: TapState, usageMember: string): Reader {
+  let out: Uint8Array[] = []
+  let chunk: Uint8Array = NOTHING
+  let cut = false
+  const reading = createJsonReader(usageMember, {
+    member: state.member,
+    element(json, offset) {
+      state.event(json)
+      if (!state.overBudget()) return false
+      cut = true
+      const events = parseSse(encode(state.finalEvents(json)))
+      out = [chunk.subarray(0, offset), encode(`${events.map((event) => `,${event.data}`).join('')}]`)]
+      return true
+    },
+    done: state.finish,
+  })
+  return {
+    push(next) {
+      chunk = next
+      out = [next]
+      reading.push(next)
+      return out
+    },
+    end: () => [],
+    get cut() {
+      return cut
+    },
+  }
+}
+
+/** Index of the first byte that is neither white space nor part of a byte order mark; -1 when there is none. */
+function significantByte(chunk: Uint8Array): number {
+  return chunk.findIndex((byte) => byte > 0x20 && byte !== 0xef && byte !== 0xbb && byte !== 0xbf)
+}
+
+function isOpening(byte: number | undefined): boolean {
+  return byte === 0x7b || byte === 0x5b
+}
+
+function encode(text: string): Uint8Array {
+  return new TextEncoder().encode(text)
+}
