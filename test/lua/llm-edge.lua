@@ -100,7 +100,7 @@ check.case("refuses what nobody can judge", function()
 end)
 
 local PLAN = {
-  usage_mark = '"usage"', usage_paths = { "usage" }, usage_member = "usage", text_keys = {}, skip_keys = {},
+  stream = true, usage_mark = '"usage"', usage_paths = { "usage" }, usage_member = "usage", text_keys = {}, skip_keys = {},
   token_weights = { 1, 1, 1, 1 }, final_template = "", withhold_usage = true,
 }
 
@@ -138,7 +138,7 @@ end)
 
 check.case("reads a JSON reply without touching its length", function()
   local out, report, seen = reply({ reply_headers = { ["content-type"] = "application/json", ["content-length"] = "9" } },
-    PLAN, { '{"usage":', '{"n":2}}' })
+    setmetatable({ stream = false }, { __index = PLAN }), { '{"usage":', '{"n":2}}' })
   check.equal(out, '{"usage":{"n":2}}')
   check.equal(report.tap.usage_json, '{"n":2}')
   check.equal(seen.reply_headers["content-length"], "9")

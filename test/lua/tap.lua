@@ -39,8 +39,8 @@ local ANTHROPIC = table.concat({
   'event: message_stop\ndata: {"type":"message_stop"}\n\n',
 }, "\n\n")
 
-local function run(plan, is_stream, pieces)
-  local state, out = tap.new(plan, is_stream), {}
+local function run(plan, pieces)
+  local state, out = tap.new(plan), {}
   for i, piece in ipairs(pieces) do
     local sent, over = tap.feed(state, piece, i == #pieces)
     out[#out + 1] = sent
@@ -69,7 +69,7 @@ end
 check.case("withholds the usage event and only it, however the stream is cut", function()
   for _, ending in ipairs({ "\n", "\r\n", "\r" }) do
     at_every_place(endings(OPENAI, ending), function(pieces, at)
-      local out, report = run(OPENAI_PLAN, true, pieces)
+      local out, report = run(OPENAI_PLAN, pieces)
       check.equal(out, endings(OPENAI_SEEN, ending), "sent, cut at " .. at)
       check.equal(table.concat(report.events, "|"), USAGE, "events, cut at " .. at)
       check.equal(report.ended, "final")
@@ -81,7 +81,7 @@ end)
 
 check.case("collects both halves and passes every byte at once where nothing is withheld", function()
   at_every_place(ANTHROPIC, function(pieces, at)
-    local state = tap.new(ANTHROPIC_PLAN, true)
+    local state = tap.new(ANTHROPIC_PLAN)
     for i, piece in ipairs(pieces) do
       check.equal(tap.feed(state, piece, i == #pieces), piece, "piece " .. i .. " of the cut at " .. at)
     end
@@ -94,7 +94,7 @@ check.case("collects both halves and passes every byte at once where nothing is 
 end)
 
 check.case("holds a partial event back only while it can be the usage event", function()
-  local state = tap.new(OPENAI_PLAN, true)
+  local state = tap.new(OPENAI_PLAN)
   check.equal(tap.feed(state, 'data: {"id":"c-1","choices":[', false), "")
   check.equal(tap.feed(state, '{"index":0,', false), 'data: {"id":"c-1","choices":[{"index":0,')
   check.equal(tap.feed(state, '"delta":{"content":"x"}}]}', false), '"delta":{"content":"x"}}]}')
@@ -103,7 +103,7 @@ check.case("holds a partial event back only while it can be the usage event", fu
 end)
 
 check.case("a stream that breaks off has its usage and text counted so far", function()
-  local state = tap.new(ANTHROPIC_PLAN, true)
+  local state = tap.new(ANTHROPIC_PLAN)
   tap.feed(state, ANTHROPIC:sub(1, #ANTHROPIC - 40), false)
   check.equal(state.report.ended, "open")
   check.equal(#state.report.events, 2)
@@ -111,7 +111,7 @@ check.case("a stream that breaks off has its usage and text counted so far", fun
 end)
 
 check.case("a last event without its empty line counts, and is withheld all the same", function()
-  local out, report = run(OPENAI_PLAN, true, { HEAD .. "data: " .. USAGE:sub(1, 20), USAGE:sub(21) })
+  local out, report = run(OPENAI_PLAN, { HEAD .. "data: " .. USAGE:sub(1, 20), USAGE:sub(21) })
   check.equal(out, HEAD)
   check.equal(report.events[1], USAGE)
 end)
@@ -120,7 +120,7 @@ check.case("an event of several data lines is one, a byte order mark is none", f
   local first, second = USAGE:sub(1, 12), USAGE:sub(13)
   local text = "\239\187\191data:" .. first .. "\nid: 4\ndata: " .. second .. "\n\n" .. DONE
   at_every_place(text, function(pieces, at)
-    local out, report = run(OPENAI_PLAN, true, pieces)
+    local out, report = run(OPENAI_PLAN, pieces)
     check.equal(out, DONE, "cut at " .. at)
     check.equal(report.events[1], first .. "\n" .. second)
   end)
@@ -131,7 +131,7 @@ check.case("what only looks like usage is neither believed nor withheld", functi
     '{"choices":[],"usage":[]}', '{"choices":{},"usage":{}}', '{"choices":[],"usage":7}', '{"choices":[],"usage":null}',
     '{"choices":[{"delta":{"content":"\\"usage\\":{\\"prompt_tokens\\":1},\\"choices\\":[]"}}]}', '{"choices":[],"usage":{}',
   }) do
-    check.equal(run(OPENAI_PLAN, true, { event(data) }), event(data))
+    check.equal(run(OPENAI_PLAN, { event(data) }), event(data))
   end
 end)
 
@@ -139,11 +139,11 @@ check.case("cuts a stream behind the event that crossed the limit, with the plan
   local plan = setmetatable({ max_output_tokens = 3 }, { __index = OPENAI_PLAN })
   local template = '{"id":"c-1","choices":[],"missing":null,"n":9}'
   at_every_place(OPENAI, function(pieces, at)
-    local out, report = run(plan, true, pieces)
+    local out, report = run(plan, pieces)
     check.equal(out, ": keep-alive\n\n" .. HEAD .. HELLO .. event(template) .. DONE, "cut at " .. at)
     check.equal(report.ended, "cut")
   end)
-  local state = tap.new(plan, true)
+  local state = tap.new(plan)
   tap.feed(state, HEAD .. HELLO, false)
   check.equal(tap.feed(state, STOP, false), "", "after the cut")
 end)
@@ -154,7 +154,7 @@ check.case("an event over 1 MiB passes unread, the next one is read again", func
   for i = 1, #text, 4096 do
     pieces[#pieces + 1] = text:sub(i, i + 4095)
   end
-  local out, report = run(OPENAI_PLAN, true, pieces)
+  local out, report = run(OPENAI_PLAN, pieces)
   check.equal(#out, #huge + #DONE)
   check.equal(table.concat(report.events, "|"), USAGE)
   check.equal(report.characters, nil)
@@ -162,7 +162,7 @@ end)
 
 check.case("a large event with usage is kept small", function()
   local text = event('{"type":"message_start","message":{"pad":"' .. ("x"):rep(70000) .. '","usage":{"input_tokens":3}}}')
-  local _, report = run(ANTHROPIC_PLAN, true, { text })
+  local _, report = run(ANTHROPIC_PLAN, { text })
   check.equal(report.events[1], '{"message":{"usage":{"input_tokens":3}},"type":"message_start"}')
 end)
 
@@ -171,7 +171,7 @@ check.case("keeps the first usage event and the last three", function()
   for i = 1, 9 do
     text[i] = event('{"choices":[{}],"usage":{"n":' .. i .. "}}")
   end
-  local _, report = run(OPENAI_PLAN, true, { table.concat(text) })
+  local _, report = run(OPENAI_PLAN, { table.concat(text) })
   check.equal(table.concat(report.events, " "):gsub("[^%d ]", ""), "1 7 8 9")
 end)
 
@@ -179,21 +179,39 @@ check.case("finds the usage of a JSON reply at its top, however it is cut", func
   local reply = '{"usage" :{"prompt_tokens":1}, "data":[{"usage":{"prompt_tokens":2}},"usage",[0.1,-2e5]],"s":"usage",'
     .. '"t":"\\\\\\"usage\\":{","usage": {"prompt_tokens":8,"s":"}\\"{"} ,"z":[{}]}'
   at_every_place(reply, function(pieces, at)
-    local out, report = run(ANTHROPIC_PLAN, false, pieces)
+    local out, report = run(ANTHROPIC_PLAN, pieces)
     check.equal(out, reply)
     check.equal(json.decode(report.usage_json).prompt_tokens, 8, "cut at " .. at)
     check.equal(report.ended, "final")
   end)
-  local _, open = run(ANTHROPIC_PLAN, false, { reply:sub(1, -2) })
+  local _, open = run(ANTHROPIC_PLAN, { reply:sub(1, -2) })
   check.equal(open.ended, "open")
 end)
 
-check.case("finds the last usage in a list of objects", function()
-  local reply = '[{"usage":{"n":1},"a":[1]},\n{"a":[{"usage":{"n":3}}],"usage":{"n":2}}]'
-  at_every_place(reply, function(pieces)
-    local _, report = run(ANTHROPIC_PLAN, false, pieces)
-    check.equal(json.decode(report.usage_json).n, 2)
+check.case("the objects of a list are events", function()
+  local first, second = '{"usage":{"n":1},"text":"é]"}', '{"a":[{"text":"ab","usage":{"n":2}}]}'
+  local reply = "[" .. first .. ",\r\n" .. second .. "\n]"
+  at_every_place(reply, function(pieces, at)
+    local out, report = run(ANTHROPIC_PLAN, pieces)
+    check.equal(out, reply)
+    check.equal(table.concat(report.events, "|"), first .. "|" .. second, "cut at " .. at)
+    check.equal(table.concat(report.characters, " "), "3 1 0 0")
+    check.equal(report.ended, "final")
   end)
+  local plan = setmetatable({ max_output_tokens = 0.5, final_template = 'data: {"n":{{tokens}}}\r\n\r\n' },
+    { __index = ANTHROPIC_PLAN })
+  at_every_place(reply, function(pieces, at)
+    local out, report = run(plan, pieces)
+    check.equal(out, "[" .. first .. ',{"n":1}]', "cut at " .. at)
+    check.equal(report.ended, "cut")
+  end)
+end)
+
+check.case("what a reply is, its first byte says", function()
+  local _, stream = run(OPENAI_PLAN, { "\239\187\191", "\r\n", event(USAGE) })
+  check.equal(stream.events[1], USAGE)
+  local _, whole = run(OPENAI_PLAN, { " \n", "\t", USAGE })
+  check.equal(json.decode(whole.usage_json).total_tokens, 16)
 end)
 
 check.case("finds the usage behind 16 MB of embeddings, and drops one that is absurdly large", function()
@@ -203,14 +221,14 @@ check.case("finds the usage behind 16 MB of embeddings, and drops one that is ab
     pieces[i] = piece
   end
   pieces[#pieces + 1] = '0]}],"model":"m","usage":{"prompt_tokens":8,"total_tokens":8}}\n'
-  local _, report = run(OPENAI_PLAN, false, pieces)
+  local _, report = run(OPENAI_PLAN, pieces)
   check.equal(json.decode(report.usage_json).total_tokens, 8)
-  local _, absurd = run(OPENAI_PLAN, false, { '{"usage":{"a":"', piece, piece, '"}}' })
+  local _, absurd = run(OPENAI_PLAN, { '{"usage":{"a":"', piece, piece, '"}}' })
   check.equal(absurd.usage_json, nil)
 end)
 
 check.case("a fault delivers every byte and is reported", function()
-  local state = tap.new(OPENAI_PLAN, true)
+  local state = tap.new(OPENAI_PLAN)
   check.equal(tap.feed(state, "data: {", false), "")
   state.plan = setmetatable({}, { __index = function() error("broken") end })
   check.equal(tap.feed(state, "}\n\n", false), "data: {}\n\n")

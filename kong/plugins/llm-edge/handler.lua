@@ -28,16 +28,14 @@ function LlmEdge.access(_, conf)
 end
 
 local function begin_tap(plan)
-  local kind = tostring(kong.response.get_header("content-type")):lower()
   local encoding = kong.response.get_header("content-encoding") or "identity"
   if kong.response.get_source() ~= "service" or encoding ~= "identity" then
     return
   end
-  local is_stream = kind:find("^text/event%-stream") ~= nil
-  if is_stream and tap.edits(plan) then
+  if plan.stream and (plan.withhold_usage or plan.max_output_tokens) then
     kong.response.clear_header("content-length")
   end
-  kong.ctx.plugin.tap = tap.new(plan, is_stream)
+  kong.ctx.plugin.tap = tap.new(plan)
 end
 
 function LlmEdge.header_filter()

@@ -81,11 +81,9 @@ local function estimate(tap)
   return tokens
 end
 
---- Says whether the event that just ended must "pass", be "drop"ped, or be the last one before a "cut".
-local function end_event(tap)
-  local plan, data, size = tap.plan, concat(tap.data, "\n"), tap.size
-  tap.data, tap.size = {}, 0
-  local event = size <= MAX_EVENT and cjson.decode(data)
+--- Says whether this event must "pass", be "drop"ped, or be the last one before a "cut".
+local function learn(tap, data)
+  local plan, event = tap.plan, cjson.decode(data)
   if type(event) ~= "table" then
     tap.report.ended = data == "[DONE]" and "final" or tap.report.ended
     return "pass"
@@ -128,10 +126,16 @@ local function take(tap, piece, complete)
   local text, width = concat(tap.line), tap.width
   tap.line, tap.width = {}, 0
   if not tap.begun then
-    tap.begun, text = true, gsub(text, "^\239\187\191", "")
+    tap.begun, text = true, gsub(text, "^[\187\191\239]+", "")
   end
   tap.data[#tap.data + 1] = text:match("^data: ?(.*)$")
   return width == 0
+end
+
+local function end_event(tap)
+  local data, size = concat(tap.data, "\n"), tap.size
+  tap.data, tap.size = {}, 0
+  return size <= MAX_EVENT and learn(tap, data) or "pass"
 end
 
 --- Returns what to send for this piece of a stream, and true once nothing may follow.
@@ -182,14 +186,14 @@ local function follow(tap, chunk, eof)
   return concat(out), false
 end
 
---- Finds the usage member of a JSON reply of any size, or of the last object in a list, without keeping the rest.
+--- Finds the usage member of a JSON reply of any size without keeping the rest; the objects of a list are events.
 local function scan(tap, chunk)
-  local pos, key_from, usage_from = 1, 1, 1
+  local pos, key_from, kept_from = 1, 1, 1
   if tap.escaped and chunk ~= "" then
     pos, tap.escaped = 2, false
   end
   while true do
-    local top = tap.depth == tap.level
+    local top = tap.depth == 1 and not tap.list
     local at = find(chunk, tap.in_string and '["\\]' or top and '["{}%[%]:,]' or '["{}%[%]]', pos)
     if not at then
       break
@@ -204,54 +208,63 @@ local function scan(tap, chunk)
     elseif char == '"' then
       tap.in_string, tap.key, key_from = true, "", pos
     elseif char == ":" then
-      tap.usage = tap.key == tap.plan.usage_member and "" or nil
-      usage_from = pos
+      tap.kept, kept_from = tap.key == tap.plan.usage_member and "" or nil, pos
     elseif char == "{" or char == "[" then
-      tap.level = tap.level or (char == "{" and 1 or 2)
+      tap.list = tap.depth == 0 and char == "[" or tap.list
       tap.depth = tap.depth + 1
-    else
-      if top and tap.usage then
-        tap.report.usage_json, tap.usage = tap.usage .. sub(chunk, usage_from, at - 1), nil
+      if tap.list and tap.depth == 2 then
+        tap.kept, kept_from = "", at
       end
+    else
+      local kept = tap.kept and tap.kept .. sub(chunk, kept_from, at - (tap.list and 0 or 1))
       if char ~= "," then
         tap.depth = tap.depth - 1
         tap.report.ended = tap.depth == 0 and "final" or tap.report.ended
       end
+      if tap.list and tap.depth == 1 then
+        tap.kept = nil
+        if kept and learn(tap, kept) == "cut" then
+          tap.report.ended = "cut"
+          local rest = gsub(final_events(tap), "data: ([^\r\n]*)[\r\n]*", ",%1")
+          return sub(chunk, 1, at) .. rest .. "]", true
+        end
+      elseif top then
+        tap.report.usage_json, tap.kept = kept or tap.report.usage_json, nil
+      end
     end
   end
-  if tap.in_string and tap.depth == tap.level and #tap.key <= 64 then
+  if tap.in_string and tap.depth == 1 and #tap.key <= 64 then
     tap.key = tap.key .. sub(chunk, key_from)
   end
-  if tap.usage then
-    tap.usage = tap.usage .. sub(chunk, usage_from)
-    tap.usage = #tap.usage <= MAX_KEPT and tap.usage or nil
-  end
+  local kept = tap.kept and tap.kept .. sub(chunk, kept_from)
+  tap.kept = kept and #kept <= (tap.list and MAX_EVENT or MAX_KEPT) and kept or nil
 end
 
---- Begins a tap on a reply; `report` is kept up to date, because a reply that breaks off has no last piece.
-function _M.new(plan, is_stream)
+--- Begins a tap on a reply. Its `report` is kept up to date, because a reply that breaks off has no last piece.
+function _M.new(plan)
   return {
-    plan = plan, is_stream = is_stream, report = { ended = "open" },
+    plan = plan, report = { ended = "open" },
     text_keys = set(plan.text_keys), skip_keys = set(plan.skip_keys), final_types = set(plan.final_types or {}),
     line = {}, width = 0, data = {}, size = 0, held = "", holds = plan.withhold_usage,
     depth = 0,
   }
 end
 
---- Whether following the plan may change the bytes of the reply.
-function _M.edits(plan)
-  return plan.withhold_usage or plan.max_output_tokens ~= nil
-end
-
---- Takes a piece of the reply; returns what to send instead, and whether the reply ends there. Never throws.
+--- Takes a piece of the reply; returns what to send instead, and true where the reply ends. Never throws.
 function _M.feed(tap, chunk, eof)
   if tap.done then
     return "", true
   elseif tap.report.fault then
     return chunk, eof
   end
+  -- What the reply is, its first byte says: an upstream may lie about its type, or answer a stream with an error.
+  local opening = not tap.read and chunk:match("[^%z\1-\32\239\187\191]")
+  tap.read = tap.read or opening and (find(opening, "[{%[]") and scan or follow)
+  if not tap.read then
+    return chunk, eof
+  end
   local held = tap.held
-  local ok, out, done = pcall(tap.is_stream and follow or scan, tap, chunk, eof)
+  local ok, out, done = pcall(tap.read, tap, chunk, eof)
   if not ok then
     tap.report.fault = tostring(out)
     return held .. chunk, eof
