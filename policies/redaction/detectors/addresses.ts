@@ -1,0 +1,2 @@
+export const ADDRESS_KEYWORDS: readonly string[] = []
+export const findAddress = () => {}

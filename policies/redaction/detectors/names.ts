@@ -1,0 +1,2 @@
+export const NAME_KEYWORDS: readonly string[] = []
+export const findName = () => {}

@@ -1,0 +1,40 @@
+/** Tells a secret from what stands for one, and from words. */
+
+const STANDING_FOR =
+  /^(?:<.*>|\$\{.*|\{\{.*|\{.*\}|\[.*\]|%[({]?\w*[)}]?[sd]?%?|\$\(.*|\$[A-Z_][A-Z0-9_]*|\*+|x+|\.{2,}|#+|-+|_+|•+|null|none|nil|undefined|true|false|empty|string|str|text|todo|tbd|n\/a|redacted|removed|hidden|masked|optional|required|number|boolean)$/i
+const SAYS_SO =
+  /(?:your[-_ ]|[-_ ]here$|^my[-_]?(?:secret|token|password|key|api)|^the[-_ ]|example|placeholder|change[-_ ]?me|change[-_ ]this|replace|insert|dummy|sample|xxxx|\*\*\*|\.\.\.|<[a-z]|redacted|goes[-_]here|put[-_])/i
+
+/** Whether a value stands for a secret instead of being one. */
+export function isPlaceholder(value: string): boolean {
+  return STANDING_FOR.test(value) || SAYS_SO.test(value)
+}
+
+/** Shannon entropy in bits a character. */
+export function entropy(value: string): number {
+  const counts = new Map<string, number>()
+  for (const character of value) counts.set(character, (counts.get(character) ?? 0) + 1)
+  let bits = 0
+  for (const count of counts.values()) bits -= (count / value.length) * Math.log2(count / value.length)
+  return bits
+}
+
+const VOWEL = /[aeiouy]/i
+
+/** The share of a value that reads as words: letters-only pieces, split at case changes, with vowels in them. */
+export function wordiness(value: string): number {
+  const pieces = value.match(/[A-Z]?[a-z]+|[A-Z]+(?![a-z])/g) ?? []
+  let read = 0
+  for (const piece of pieces) {
+    if (piece.length >= 3 && VOWEL.test(piece) && !/[^aeiouy]{5}|[aeiou]{4}|q[^u]|(.)\1\1|[jqxz]{2}/i.test(piece))
+      read += piece.length
+  }
+  return value.length === 0 ? 0 : read / value.length
+}
+
+/** Whether a value is a run in the alphabet or on the keyboard, or one character over and over. */
+export function isSequence(value: string): boolean {
+  const lower = value.toLowerCase()
+  if (/^(.{1,3})\1+$/.test(lower)) return true
+  return 'abcdefghijklmnopqrstuvwxyz0123456789abcdef'.includes(lower) || '01234567890123456789'.includes(lower)
+}

@@ -1,0 +1,446 @@
+/** Secrets without a vendor: assignments to telling names, key blocks, web tokens, authorization. */
+
+import { PRIORITY } from '../finding.ts'
+import type { KeywordDetector, Scan } from '../scan.ts'
+import { isAlphanumeric, isLetter, isWord, tokenStartsAt } from '../text.ts'
+import type { Assignment } from './assignment.ts'
+import { assignmentAt } from './assignment.ts'
+import { entropy, isPlaceholder, isSequence, wordiness } from './placeholders.ts'
+
+/** How much a name says about its value. */
+type Strength = 'password' | 'secret' | 'key'
+
+const PASSWORD_WORDS =
+  /^(?:pass(?:word|wd|phrase|code|wort)?s?|pwd|secrets?|token|user(?:name)?|login|e?mail|text|hidden|submit|invalid|missing|required|forgot|reset|confirm|new|old|current|change|incorrect|wrong|show|hide|enter|error|type|field|name|value|key|bearer|basic|oauth2?|jwt|auth|none|default|prompt|input|label|strong|weak|validate|check|hash|bcrypt|argon2|scrypt|pbkdf2|sha\d*|md5|plain|utf-?8|ascii|hex|base64|contrase[nñ]a|motdepasse|kennwort|passwort)$/i
+
+function isReference(value: string): boolean {
+  return (
+    /^[A-Za-z_$][\w$]*(?:(?:\.|->|::)[A-Za-z_$][\w$]*)+$/.test(value) ||
+    /^[\w.$>-]*[([]/.test(value) ||
+    /^(?:\.{0,2}\/|[a-z]+:\/\/|~\/|[A-Z]:\\|process\.|os\.|env\.|this\.|self\.|@|&|!|%\w+%$|#\{|arn:|urn:)/.test(
+      value,
+    ) ||
+    /\.(?:pem|key|crt|cer|p12|json|ya?ml|txt|[jt]sx?|html?|php|py|rb|go|env|conf|md)$/i.test(value)
+  )
+}
+
+function isHash(value: string): boolean {
+  return /^(?:sha\d{1,3}|md5)[-:=]/i.test(value) || /^(?:[a-f0-9]{40}|[a-f0-9]{64}|[a-f0-9]{32})$/i.test(value)
+}
+
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i
+
+function looksRandom(value: string, least: number): boolean {
+  const digits = value.replace(/[^0-9]/g, '').length
+  const letters = value.replace(/[^A-Za-z]/g, '').length
+  if (letters === 0 && digits < 20) return false
+  if (digits === 0)
+    return (
+      letters >= 16 && /[a-z]/.test(value) && /[A-Z]/.test(value) && wordiness(value) < 0.45 && entropy(value) >= 3.5
+    )
+  return entropy(value) >= least && wordiness(value) < 0.6
+}
+
+function isPassword(value: string, assigned: Assignment): boolean {
+  if (value.length < 4 || value.length > 128 || PASSWORD_WORDS.test(value)) return false
+  const hasDigit = /\d/.test(value)
+  const symbols = value.replace(/[\w\s.\-:/]/g, '').length
+  if (assigned.quoted) {
+    if (/\s/.test(value)) return hasDigit && symbols > 0 && value.length <= 64 && wordiness(value) < 0.5
+    if (assigned.operator === '(' || assigned.operator === ',')
+      return (hasDigit || symbols > 1) && wordiness(value) < 0.75 && value.length >= 6
+    if (hasDigit || symbols > 0)
+      return !/^[A-Za-z]+[_-][A-Za-z]+\d?$/.test(value) && !/[<>]|^#[\w-]+$|^\.[\w-]+$|[?*]$/.test(value)
+    return (
+      /^[A-Za-z]{6,40}$/.test(value) &&
+      (wordiness(value) < 0.5 || (/[a-z]/.test(value) && /^[A-Z]{2}|[a-z][A-Z]/.test(value) && wordiness(value) < 0.7))
+    )
+  }
+  if (value.length < 6 || !(hasDigit || symbols > 1)) return false
+  if (/^\d+(?:\.\d+)*[a-z]?$/.test(value) || /[()[\]{}]/.test(value)) return false
+  const identifier = /^[A-Za-z_$][\w$]*$/.test(value)
+  if (identifier && assigned.spaced) return wordiness(value) < 0.5 && value.length >= 8
+  if (identifier) return value.length >= 6 && entropy(value) >= 2.2
+  return !(assigned.operator === '(' || assigned.operator === ',' || assigned.operator === '|')
+}
+
+function isSecret(value: string, assigned: Assignment): boolean {
+  if (value.length < 8 || /\s/.test(value)) return false
+  if (UUID.test(value)) return true
+  if (isHash(value)) return !/^sha|^md5/i.test(value)
+  if (!assigned.quoted && (assigned.operator === ',' || assigned.operator === '(' || assigned.operator === '|'))
+    return false
+  if (value.length < 12)
+    return /\d/.test(value) && /[A-Za-z]/.test(value) && entropy(value) >= 2.5 && wordiness(value) < 0.45
+  return looksRandom(value, 2.9)
+}
+
+function isKey(value: string, assigned: Assignment): boolean {
+  if (value.length < 16 || /[\s<>(){}]/.test(value) || isHash(value) || UUID.test(value)) return false
+  if (!assigned.quoted && assigned.operator !== '=' && assigned.operator !== ':') return false
+  if (/^[\d.,:/-]+$/.test(value) || !/\d/.test(value)) return false
+  if (/[-_.]/.test(value) && value.split(/[-_.]/).filter((part) => part.length >= 2 && !/\d/.test(part)).length >= 2)
+    return false
+  return entropy(value) >= 3.4 && wordiness(value) < 0.45
+}
+
+/** Names that hold a telling word but no secret. */
+const OTHER_NAME =
+  /^(?:_?(?:ize[rd]?|s?[-_ ]?(?:count|length|limit|size|type|name|id|url|uri|endpoint|path|file|field|format|policy|expir|ttl|kind|index|stream|list|map|set|class|store|ring|code|board|word|frame|press|down|up|event|alias|pair|usage|label|hint|placeholder|reset|prompt|version|algorithm|alg|curve|prefix|suffix|regex|pattern|len|max|min|s?\b.?provider)))/i
+const NAME_BEFORE =
+  /(?:public|primary|foreign|sort|partition|cache|csrf|xsrf|next|page|continuation|cursor|hot|mon|tur|don|translation|i18n|object|map|index|group|react|query|row|col|lang|short|arrow|storage|local|unique|composite)[-_. ]?$/i
+
+function tellingName(strength: Strength, text: string, start: number, assigned: Assignment): boolean {
+  if (OTHER_NAME.test(assigned.suffix)) return false
+  if (strength === 'key' || strength === 'secret') {
+    if (NAME_BEFORE.test(text.slice(Math.max(0, start - 14), start))) return false
+  }
+  // Prose such as "the password is: see below" has words between.
+  return assigned.suffix.split(/\s+/).length <= 3
+}
+
+function judge(scan: Scan, strength: Strength, start: number, assigned: Assignment): void {
+  const { text } = scan
+  let { end } = assigned
+  if (!assigned.quoted) while (end > assigned.start && /[.)\]]/.test(text[end - 1] ?? '')) end--
+  const value = text.slice(assigned.start, end)
+  if (value.length < 4 || isPlaceholder(value) || isSequence(value)) return
+  if (!tellingName(strength, text, start, assigned)) return
+  if (
+    isReference(value) &&
+    !(strength === 'password' && assigned.quoted && !/^[a-z]+:\/\/|^\.{0,2}\/|[([]/.test(value))
+  ) {
+    if (!(assigned.quoted && strength === 'password' && /[^\w\s.]{3}/.test(value) && /\d/.test(value))) return
+  }
+  const found =
+    strength === 'password'
+      ? isPassword(value, assigned)
+      : strength === 'secret'
+        ? isSecret(value, assigned)
+        : isKey(value, assigned)
+  if (found)
+    scan.candidates.push({
+      type: strength === 'password' ? 'PASSWORD' : 'SECRET',
+      start: assigned.start,
+      end,
+      priority: PRIORITY.assigned,
+    })
+}
+
+/** Keywords that begin longer words of other meanings: `passport`, `keyboard`, `author`. */
+const SHORT_WORDS = new Set([
+  'pass',
+  '_pass',
+  'db_pass',
+  'dbpass',
+  'userpass',
+  'key',
+  'auth',
+  'access',
+  'api',
+  'sess',
+  'salt',
+  'jwt',
+  'cookie',
+  'token',
+  'secret',
+])
+
+function assignedTo(strength: Strength): KeywordDetector {
+  return (scan, start, end) => {
+    const { text } = scan
+    // `monkey`, `author`: a short keyword inside a longer word of the same case says nothing.
+    if (end - start <= 5 && start > 0 && isLetter(text.charCodeAt(start - 1))) {
+      const before = text.charCodeAt(start - 1)
+      const first = text.charCodeAt(start)
+      const camel = before >= 97 && first <= 90
+      if (!camel && !(before <= 90 && first <= 90 && strength === 'password')) return
+    }
+    const following = text.charCodeAt(end)
+    const last = text.charCodeAt(end - 1)
+    if (end - start <= 9 && following >= 97 && following <= 122 && following !== 115 && last >= 97) {
+      if (SHORT_WORDS.has(text.slice(start, end).toLowerCase())) return
+    }
+    const assigned = assignmentAt(text, end)
+    if (assigned !== undefined) judge(scan, strength, start, assigned)
+    if (strength === 'password') comparedBefore(scan, start)
+  }
+}
+
+/** `"value" == password`: the value stands before the name. */
+function comparedBefore(scan: Scan, start: number): void {
+  const { text } = scan
+  let at = start - 1
+  while (at > 0 && start - at < 40 && (isWord(text.charCodeAt(at)) || text[at] === '.' || text[at] === '$')) at--
+  if (!isSpaceOrOperator(text[at])) return
+  const lead = text.slice(Math.max(0, at - 140), at + 1)
+  const match = /(["'])([^"'\s]{4,120})\1\s{0,3}[!=]==?\s{0,3}$/.exec(lead)
+  if (match === null) return
+  const value = match[2] ?? ''
+  const first = at + 1 - lead.length + match.index + 1
+  if (isPlaceholder(value) || isReference(value)) return
+  const assigned: Assignment = {
+    suffix: '',
+    operator: '==',
+    start: first,
+    end: first + value.length,
+    quoted: true,
+    spaced: true,
+  }
+  if (isPassword(value, assigned))
+    scan.candidates.push({ type: 'PASSWORD', start: first, end: first + value.length, priority: PRIORITY.assigned })
+}
+
+function isSpaceOrOperator(character: string | undefined): boolean {
+  return character === ' ' || character === '='
+}
+
+export const PASSWORD_KEYWORDS = [
+  'password',
+  'passwd',
+  'passphrase',
+  'passwort',
+  'kennwort',
+  'contrasena',
+  'mot de passe',
+  'motdepasse',
+  'wachtwoord',
+  'haslo',
+  'senha',
+  'losenord',
+  'parola',
+  'pwd',
+  'passcode',
+  'db_pass',
+  'dbpass',
+  '_pass',
+  'userpass',
+  'key_pass',
+  'keypass',
+  'pass',
+] as const
+export const SECRET_KEYWORDS = [
+  'secret',
+  'token',
+  'api_key',
+  'apikey',
+  'api-key',
+  'api key',
+  'access_key',
+  'accesskey',
+  'access-key',
+  'auth_key',
+  'authkey',
+  'private_key',
+  'privatekey',
+  'encryption_key',
+  'signing_key',
+  'service_key',
+  'servicekey',
+  'account_key',
+  'accountkey',
+  'client_key',
+  'db_key',
+  'database_key',
+  'priv_key',
+  'privkey',
+  'credential',
+  'creds',
+  'master_key',
+  'app_key',
+  'appkey',
+  'x-api-key',
+  'session_id',
+  'sessionid',
+  'cookie',
+  'authorization',
+  'bearer',
+  'connectionstring',
+  'signature',
+  'jwt',
+  'ssh_key',
+  'license_key',
+  'webhook',
+  'salt',
+] as const
+export const KEY_KEYWORDS = ['key', 'auth', 'access', 'api', 'sess'] as const
+
+export const findPassword = assignedTo('password')
+export const findSecret = assignedTo('secret')
+export const findKey = assignedTo('key')
+
+const MAX_SEGMENT = 16_384
+
+function isUrlSafe(code: number): boolean {
+  return isAlphanumeric(code) || code === 45 || code === 95
+}
+
+/** JSON Web Tokens and Encrypted ones (RFC 7515, 7516): a base64url JSON header and dotted parts. */
+export const findJwt: KeywordDetector = (scan, start) => {
+  const { text, readUntil } = scan
+  if (!tokenStartsAt(text, start) || !text.startsWith('ey', start) || start < readUntil.jwt) return
+  let parts = 1
+  let length = 0
+  const lengths: number[] = []
+  let end = start
+  const most = Math.min(text.length, start + MAX_SEGMENT)
+  for (; end < most; end++) {
+    const code = text.charCodeAt(end)
+    if (code === 46) {
+      if (length < 10 && parts < 2) break
+      lengths.push(length)
+      length = 0
+      parts++
+      if (parts > 5) break
+      continue
+    }
+    if (!isUrlSafe(code) && code !== 61 && !(parts >= 2 && (code === 43 || code === 47))) break
+    length++
+  }
+  lengths.push(length)
+  readUntil.jwt = end
+  const [header = 0, payload = 0] = lengths
+  if (lengths.length < 2 || header < 10 || payload < 8) return
+  const opening = Buffer.from(text.slice(start, start + 24), 'base64url').toString('latin1')
+  if (!/^\{\s*"[a-z0-9_]/i.test(opening)) return
+  scan.candidates.push({
+    type: 'JWT',
+    start,
+    end: text.charCodeAt(end - 1) === 46 ? end - 1 : end,
+    priority: PRIORITY.vendor,
+  })
+}
+
+const MAX_PEM = 32_768
+const PEM_HEADER = /-----BEGIN[ A-Z0-9_-]{0,60}PRIVATE KEY(?: BLOCK)?(?:-----)?/iy
+const PEM_FOOTER = /-----END[ A-Z0-9_-]{0,60}PRIVATE KEY(?: BLOCK)?(?:-----)?/gi
+
+/** Private keys in PEM armour (RFC 7468), OpenSSH's and PGP's included; a block without its end is masked as far as it goes. */
+export const findPem: KeywordDetector = (scan, start) => {
+  const { text, readUntil } = scan
+  if (start < readUntil.pem) return
+  PEM_HEADER.lastIndex = start
+  if (!PEM_HEADER.test(text)) return
+  const body = PEM_HEADER.lastIndex
+  const block = text.slice(body, body + MAX_PEM)
+  const nextBegin = block.search(/-----BEGIN/i)
+  const own = nextBegin < 0 ? block : block.slice(0, nextBegin)
+  PEM_FOOTER.lastIndex = 0
+  const footer = PEM_FOOTER.exec(own)
+  let end: number
+  if (footer !== null) {
+    const content = own.slice(0, footer.index)
+    // Code that looks for the armour has it without a key inside.
+    if (content.replace(/[^A-Za-z0-9+/]/g, '').length < 16 && !scan.bare) {
+      readUntil.pem = body
+      return
+    }
+    end = body + footer.index + footer[0].length
+  } else {
+    const run = /^(?:[A-Za-z0-9+/=\s]|\\[nr]|[A-Z][A-Za-z-]{2,20}: [^\n]{0,100})*/.exec(own.slice(0, 16_384))?.[0] ?? ''
+    const solid = run.replace(/\s|\\[nr]/g, '').length
+    if (solid < 24 && text.trim().length - body > 200) {
+      readUntil.pem = body
+      return
+    }
+    end = body + run.trimEnd().length
+  }
+  readUntil.pem = end
+  scan.candidates.push({ type: 'PRIVATE_KEY', start, end, priority: PRIORITY.vendor })
+}
+
+/** PuTTY's private keys. */
+export const findPutty: KeywordDetector = (scan, start) => {
+  const block =
+    /PuTTY-User-Key-File-\d[^\n]{0,80}(?:\r?\n(?:[A-Za-z-]{3,20}: [^\n]{0,120}|[A-Za-z0-9+/=]{1,80})){1,200}/iy
+  block.lastIndex = start
+  if (start < scan.readUntil.pem || !block.test(scan.text)) return
+  scan.readUntil.pem = block.lastIndex
+  scan.candidates.push({ type: 'PRIVATE_KEY', start, end: block.lastIndex, priority: PRIORITY.vendor })
+}
+
+const CREDENTIAL = /[ \t]{1,3}["']?([A-Za-z0-9_~@.+/=-]{8,2000})/y
+
+/** `Bearer x`, `Basic x` and `Token x` of HTTP authorization. */
+export const findAuthorization: KeywordDetector = (scan, start, end) => {
+  const { text } = scan
+  if (start > 0 && isLetter(text.charCodeAt(start - 1))) return
+  CREDENTIAL.lastIndex = end
+  const match = CREDENTIAL.exec(text)
+  if (match === null) return
+  const value = match[1] ?? ''
+  const scheme = text.slice(start, end).toLowerCase()
+  if (isPlaceholder(value) || isSequence(value)) return
+  if (scheme === 'basic') {
+    if (!/^[A-Za-z0-9+/]{8,}={0,2}$/.test(value)) return
+    const decoded = Buffer.from(value, 'base64').toString('latin1')
+    if (!/^[\x20-\x7e]{1,200}:[\x20-\x7e]*$/.test(decoded)) return
+  } else {
+    if (!/\d/.test(value) || wordiness(value) > 0.6 || entropy(value) < 2.8) return
+    if (
+      scheme === 'token' &&
+      !/authorization["']?\s*[:=,]\s*["'f]{0,2}$/i.test(text.slice(Math.max(0, start - 24), start))
+    )
+      return
+  }
+  const last = CREDENTIAL.lastIndex
+  scan.candidates.push({ type: 'AUTHORIZATION', start: last - value.length, end: last, priority: PRIORITY.assigned })
+}
+
+const USER =
+  /(?:=|[ \t]{0,4})(?:"([^"\s]{1,100}:[^"\n]{3,200})"|'([^'\s]{1,100}:[^'\n]{3,200})'|([\w.@+-]{1,100}:[^\s"'`]{3,200}))/y
+
+/** `curl -u user:password`. */
+export const findCommandLineUser: KeywordDetector = (scan, _start, end) => {
+  USER.lastIndex = end
+  const match = USER.exec(scan.text)
+  if (match === null) return
+  const value = match[1] ?? match[2] ?? match[3] ?? ''
+  const password = value.slice(value.indexOf(':') + 1)
+  if (isPlaceholder(password) || /^[$%{<]|\/\/|^\d+$/.test(password)) return
+  const last = USER.lastIndex - (match[3] === undefined ? 1 : 0)
+  scan.candidates.push({ type: 'PASSWORD', start: last - value.length, end: last, priority: PRIORITY.assigned })
+}
+
+const SECRET_KIND = /^kind:[ \t]*["']?secret\b/i
+const DATA_LINE = /^[ \t]+[\w.-]{1,100}:[ \t]*["']?([A-Za-z0-9+/]{8,4000}={0,2})["']?[ \t]*$/gm
+
+/** Values of a Kubernetes Secret manifest: the lines under `data:` and `stringData:` near `kind: Secret`. */
+export const findKubernetesSecret: KeywordDetector = (scan, start) => {
+  const { text } = scan
+  if (!SECRET_KIND.test(text.slice(start, start + 24))) return
+  const first = Math.max(0, start - 2_000, text.lastIndexOf('\n---', start))
+  const block = text.slice(first, start + 4_000)
+  for (const section of block.matchAll(/^(?:data|stringData):[^\n]{0,40}\n((?:[ \t]+[^\n]{0,4100}\n?){1,60})/gm)) {
+    const offset = first + section.index + section[0].length - (section[1] ?? '').length
+    for (const line of (section[1] ?? '').matchAll(DATA_LINE)) {
+      const value = line[1] ?? ''
+      const at = offset + line.index + line[0].lastIndexOf(value)
+      scan.candidates.push({ type: 'SECRET', start: at, end: at + value.length, priority: PRIORITY.assigned })
+    }
+  }
+}
+
+const DISCORD = /[MNO][A-Za-z\d_-]{23,25}\.[A-Za-z\d_-]{6}\.[A-Za-z\d_-]{27,38}(?![A-Za-z\d_-])/y
+
+/** Tokens that only their shape tells, and random words in a text that is nothing but values. */
+export function findShapedToken(scan: Scan, start: number, end: number): void {
+  const { text } = scan
+  DISCORD.lastIndex = start
+  if (DISCORD.test(text) && tokenStartsAt(text, start)) {
+    scan.candidates.push({ type: 'DISCORD_SECRET', start, end: DISCORD.lastIndex, priority: PRIORITY.vendor })
+    return
+  }
+  if (!scan.bare) return
+  const run = /[A-Za-z0-9+/_=-]{20,200}/y
+  let first = start
+  while (first > 0 && /[A-Za-z0-9+/_=-]/.test(text[first - 1] ?? ' ')) first--
+  run.lastIndex = first
+  const match = run.exec(text)
+  if (match === null || run.lastIndex < end) return
+  const value = match[0]
+  if (isHash(value) || UUID.test(value) || value.includes('//')) return
+  if (/\d/.test(value) && /[a-z]/.test(value) && /[A-Z]/.test(value) && entropy(value) >= 4 && wordiness(value) < 0.5) {
+    scan.candidates.push({ type: 'SECRET', start: first, end: run.lastIndex, priority: PRIORITY.guessed })
+  }
+}
