@@ -43,7 +43,7 @@ export interface PluginServer {
   close(): void
 }
 
-/** Kong 3.9 knows no other; `_method` in a table of `ctx.shared` would make it send any. */
+/** Kong 3.9 knows no other. */
 const STEP_METHODS: ReadonlySet<string> = new Set(
   ['', 'Error', 'MultiMap', 'Service', 'Consumer', 'Route', 'Plugin', 'Credential', 'MemoryStats'].map(
     (kind) => `plugin.Step${kind}`,
@@ -107,8 +107,9 @@ export function createPluginServer(options: PluginServerOptions): PluginServer {
   function step(method: string, argument: unknown, reply: Reply): Cancel | undefined {
     const { EventId: id, Data: data } = members(argument)
     const event = typeof id === 'number' ? events.find(id) : undefined
-    // A second answer to one question: nobody can tell which of the two is the event's own.
-    if (event?.kongWaits) event.end('faulted', event.phase === 'access' ? REFUSAL : 'ret')
+    // A table with a key `_method` makes Kong name any method; a second answer to one question has no right one.
+    if (event !== undefined && (event.kongWaits || !STEP_METHODS.has(method)))
+      event.end('faulted', event.phase === 'access' ? REFUSAL : 'ret')
     if (event === undefined || event.ended !== undefined) {
       if (typeof id !== 'number' || phaseOfId(id) === 'log') throw new RpcError(`event id ${Number(id)} not found`)
       reply.result({ Data: REFUSAL, EventId: id })
@@ -127,7 +128,7 @@ export function createPluginServer(options: PluginServerOptions): PluginServer {
   }
 
   function dispatch(method: string, argument: unknown, reply: Reply): Cancel | undefined {
-    if (STEP_METHODS.has(method)) return step(method, argument, reply)
+    if (STEP_METHODS.has(method) || members(argument).EventId !== undefined) return step(method, argument, reply)
     switch (method) {
       case 'plugin.HandleEvent':
         return handleEvent(argument, reply)
