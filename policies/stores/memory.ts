@@ -8,7 +8,7 @@ import { createCounterTable } from './counter-table.ts'
 import type { Claim, CounterView, LimitStore, ReserveRequest, ReserveResult, Settlement } from './ports.ts'
 import { createSettledIds } from './settled-ids.ts'
 import { createSpread } from './spread.ts'
-import { arithmeticOf, begin, settleCounter, touch } from './windows.ts'
+import { arithmeticOf, begin, keepMs, settleCounter, touch } from './windows.ts'
 
 export interface MemoryStoreOptions {
   readonly clock: Pick<Clock, 'now'>
@@ -57,7 +57,7 @@ export function createMemoryStore(options: MemoryStoreOptions): MemoryStore {
     const counter = counters.specOf(key)
     const touchedAt = counters.touchedAt(key)
     if (counter === undefined || touchedAt === undefined) return
-    if (Math.abs(t - touchedAt) < counter.windowSeconds * 1000) return
+    if (Math.abs(t - touchedAt) < keepMs(counter)) return
     counters.load(key, spare)
     touch(spare, counter, t, ++epoch)
     if (arithmeticOf(counter).idle(spare, counter)) counters.remove(key)

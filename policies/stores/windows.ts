@@ -1,6 +1,6 @@
 /** The arithmetic of limits: which algorithm a counter has, and how its clock moves. */
 
-import { type Arithmetic, type CounterState, windowMs } from './counter-state.ts'
+import { type Arithmetic, type CounterState, LIVE_SLOTS, SLOTS_PER_WINDOW, windowMs } from './counter-state.ts'
 import { fixedWindow } from './fixed-window.ts'
 import type { Algorithm, CounterSpec } from './ports.ts'
 import { slidingWindow } from './sliding-window.ts'
@@ -25,15 +25,31 @@ export function begin(state: CounterState, counter: CounterSpec, t: number, epoc
 
 /**
  * Brings a counter up to `t`, whole epoch milliseconds. Its clock never goes back, unless it is more than a window
- * ahead: then it starts anew from `t` with everything it counted, as life `epoch`.
+ * ahead: then it starts anew from `t` with everything it counted, as life `epoch`. A counter that counts nothing has no
+ * clock to keep, and starts anew as well.
  */
 export function touch(state: CounterState, counter: CounterSpec, t: number, epoch: number): void {
+  const arithmetic = arithmeticOf(counter)
   if (state.at > t + windowMs(counter)) {
     state.epoch = epoch
-    arithmeticOf(counter).restart(state, counter, t)
-    return
+    arithmetic.restart(state, counter, t)
+  } else if (state.at <= t) {
+    arithmetic.advance(state, counter, t)
+  } else if (arithmetic.idle(state, counter)) {
+    state.epoch = epoch
+    state.at = t
   }
-  arithmeticOf(counter).advance(state, counter, Math.max(t, state.at))
+}
+
+/**
+ * Milliseconds after its last touch until a counter that counts nothing can be forgotten: nothing of it can be refunded
+ * any more, and no clock that steps back by up to a window could make it count again.
+ */
+export function keepMs(counter: CounterSpec): number {
+  const window = windowMs(counter)
+  if (counter.algorithm === 'sliding_window') return window + Math.ceil((window * LIVE_SLOTS) / SLOTS_PER_WINDOW)
+  if (counter.algorithm === 'fixed_window') return 2 * window
+  return window + Math.ceil(((counter.burst ?? counter.limit) * window) / counter.limit)
 }
 
 /** Settles one reservation of a touched counter: refunds what was not used, charges what was used beyond. */

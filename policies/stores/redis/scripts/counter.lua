@@ -1,85 +1,135 @@
--- The arithmetic of policies/stores/{windows,fixed-window,sliding-window,token-bucket}.ts, line by line.
--- A counter is a list of numbers, so that packing it is one call.
+-- One counter, and what an algorithm does to it: policies/stores/{windows,fixed-window,sliding-window,token-bucket}.ts,
+-- line by line.
+--
+-- A caller's counters lie in one hash, a counter without a caller part in a hash of its own. Field `c` and the rest of
+-- the counter's key holds what every request needs: AT to NEW, packed. Field `b` and the same holds what few need: how
+-- the counter counts, and the slots of a sliding window that were left behind, SLOTS numbers by slot modulo SLOTS.
+
 local FIXED, SLIDING = 1, 2
-local ALGORITHM, LIMIT, WINDOW, BURST, AT, EPOCH, AMOUNT = 1, 2, 3, 4, 5, 6, 7
--- What was booked in slot s lies at SLOT + s % LIVE.
-local SLOT, SLOTS, LIVE = 8, 12, 13
+local AT, LIFE, EXPIRES, AMOUNT, USED, NEW = 1, 2, 3, 4, 5, 6
+local ALGORITHM, LIMIT, WINDOW, BURST, HASH, FIELD, BEHIND, CHANGED = 7, 8, 9, 10, 11, 12, 13, 14
+local SLOTS_PER_WINDOW, SLOTS = 12, 13
 local INFINITE = -2
 
 local floor, ceil, min, max = math.floor, math.ceil, math.min, math.max
 
-local function begin(algorithm, limit, window, burst, t, epoch)
-  if algorithm == SLIDING then
-    return { algorithm, limit, window, burst, t, epoch, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+local time = redis.call('TIME')
+local now = ARGV[1] == '' and time[1] * 1000 + floor(time[2] / 1000) or tonumber(ARGV[1])
+-- Tells one life of a counter from any other; small, because it is kept in every counter.
+local life = (time[1] * 1000000 + time[2]) % 2147483647 + 1
+
+local function begin(algorithm, limit, window, burst, hash, field)
+  local amount = (algorithm == FIXED or algorithm == SLIDING) and 0 or burst * window
+  return { now, life, 0, amount, 0, 0, algorithm, limit, window, burst, hash, field, {}, true, false, false, false, false }
+end
+
+local function revive(packed, algorithm, limit, window, burst, hash, field)
+  local at, its_life, expires, amount, used, new = cmsgpack.unpack(packed)
+  return {
+    at, its_life, expires, amount, used, new, algorithm, limit, window, burst, hash, field, false, false, false, false,
+    false, false,
+  }
+end
+
+local function behind_field(c)
+  return 'b' .. string.sub(c[FIELD], 2)
+end
+
+-- The slots that were left behind, read when first needed. The slot of the counter's clock is not among them.
+local function behind(c)
+  if not c[BEHIND] then
+    local packed = redis.call('HGET', c[HASH], behind_field(c))
+    c[BEHIND] = packed and { select(5, cmsgpack.unpack(packed)) } or {}
   end
-  return { algorithm, limit, window, burst, t, epoch, algorithm == FIXED and 0 or burst * window }
+  return c[BEHIND]
 end
 
 local function slot_of(c, t)
-  return floor(t * SLOTS / c[WINDOW])
+  return floor(t * SLOTS_PER_WINDOW / c[WINDOW])
 end
 
--- The milliseconds from the counter's clock to the beginning of a slot.
+-- Milliseconds from the counter's clock to the beginning of a slot.
 local function until_slot(c, slot)
-  return ceil(slot * c[WINDOW] / SLOTS) - c[AT]
+  return ceil(slot * c[WINDOW] / SLOTS_PER_WINDOW) - c[AT]
 end
 
-local function booked(c)
-  return c[8] + c[9] + c[10] + c[11] + c[12] + c[13] + c[14] + c[15] + c[16] + c[17] + c[18] + c[19] + c[20]
+local function booked_in(c, slot)
+  if slot == slot_of(c, c[AT]) then return c[NEW] end
+  return behind(c)[slot % SLOTS + 1] or 0
 end
 
-local function book(c, amount)
-  local index = SLOT + slot_of(c, c[AT]) % LIVE
-  c[index] = c[index] + amount
+local function unbook(c, slot, amount)
+  if slot == slot_of(c, c[AT]) then
+    c[NEW] = c[NEW] - amount
+  else
+    local index = slot % SLOTS + 1
+    behind(c)[index] = (behind(c)[index] or 0) - amount
+    c[CHANGED] = true
+  end
+  c[USED] = c[USED] - amount
 end
 
 local function pay_debt(c)
-  if c[AMOUNT] == 0 then return end
-  local paid = min(c[AMOUNT], max(0, c[LIMIT] - booked(c)))
+  local paid = min(c[AMOUNT], max(0, c[LIMIT] - c[USED]))
   c[AMOUNT] = c[AMOUNT] - paid
-  book(c, paid)
+  c[USED] = c[USED] + paid
+  c[NEW] = c[NEW] + paid
 end
 
-local function touch(c, t, epoch)
-  local algorithm, limit, window, at = c[ALGORITHM], c[LIMIT], c[WINDOW], c[AT]
-  if at > t + window then
-    c[EPOCH] = epoch
-    c[AT] = t
-    if algorithm == SLIDING then
-      local live = booked(c)
-      for index = SLOT, SLOT + SLOTS do c[index] = 0 end
-      book(c, live)
-      pay_debt(c)
-    elseif algorithm ~= FIXED then
-      c[AMOUNT] = min(c[BURST] * window, c[AMOUNT])
-    end
+local function enter_slot(c, last, slot)
+  local moved = slot - last
+  local slots = behind(c)
+  slots[last % SLOTS + 1] = c[NEW]
+  for left = last + 1, min(slot, last + SLOTS) do slots[left % SLOTS + 1] = 0 end
+  local used = 0
+  for index = 1, SLOTS do
+    slots[index] = slots[index] or 0
+    used = used + slots[index]
+  end
+  c[USED], c[NEW], c[CHANGED] = used, 0, true
+  if c[AMOUNT] > 0 then c[AMOUNT] = max(0, c[AMOUNT] - c[LIMIT] * floor(moved / SLOTS)) end
+end
+
+local function restart(c)
+  c[AT], c[LIFE] = now, life
+  if c[ALGORITHM] == SLIDING then
+    c[NEW], c[BEHIND], c[CHANGED] = c[USED], {}, true
+    pay_debt(c)
+  elseif c[ALGORITHM] ~= FIXED then
+    c[AMOUNT] = min(c[BURST] * c[WINDOW], c[AMOUNT])
+  end
+end
+
+local function idle(c)
+  local algorithm, amount = c[ALGORITHM], c[AMOUNT]
+  if algorithm == SLIDING then return amount == 0 and c[USED] == 0 end
+  if algorithm == FIXED then return amount == 0 end
+  return amount >= c[BURST] * c[WINDOW]
+end
+
+local function touch(c)
+  local at, window, algorithm = c[AT], c[WINDOW], c[ALGORITHM]
+  if at > now then
+    if at > now + window then restart(c) elseif idle(c) then c[AT] = now end
     return
   end
-  if t < at then t = at end
-  c[AT] = t
+  c[AT] = now
   if algorithm == SLIDING then
-    local last = floor(at * SLOTS / window)
-    local slot = floor(t * SLOTS / window)
-    local moved = slot - last
-    if moved >= LIVE then
-      for index = SLOT, SLOT + SLOTS do c[index] = 0 end
-    else
-      for left = last + 1, slot do c[SLOT + left % LIVE] = 0 end
-    end
-    if c[AMOUNT] == 0 then return end
-    c[AMOUNT] = max(0, c[AMOUNT] - limit * floor(moved / LIVE))
-    pay_debt(c)
+    local last, slot = floor(at * SLOTS_PER_WINDOW / window), floor(now * SLOTS_PER_WINDOW / window)
+    if slot > last then enter_slot(c, last, slot) end
+    if c[AMOUNT] > 0 then pay_debt(c) end
   elseif algorithm == FIXED then
-    local moved = floor(t / window) - floor(at / window)
-    if moved > 0 then c[AMOUNT] = max(0, c[AMOUNT] - moved * limit) end
+    local moved = floor(now / window) - floor(at / window)
+    if moved > 0 then c[AMOUNT] = max(0, c[AMOUNT] - moved * c[LIMIT]) end
   else
-    c[AMOUNT] = min(c[BURST] * window, c[AMOUNT] + (t - at) * limit)
+    c[AMOUNT] = min(c[BURST] * window, c[AMOUNT] + (now - at) * c[LIMIT])
   end
 end
 
+-- The most that can be taken now; 0 or less when nothing can.
 local function room(c)
   local algorithm = c[ALGORITHM]
-  if algorithm == SLIDING then return c[AMOUNT] > 0 and 0 or c[LIMIT] - booked(c) end
+  if algorithm == SLIDING then return c[AMOUNT] > 0 and 0 or c[LIMIT] - c[USED] end
   if algorithm == FIXED then return c[LIMIT] - c[AMOUNT] end
   return floor(c[AMOUNT] / c[WINDOW])
 end
@@ -87,7 +137,8 @@ end
 local function take(c, amount)
   local algorithm = c[ALGORITHM]
   if algorithm == SLIDING then
-    book(c, amount)
+    c[USED] = c[USED] + amount
+    c[NEW] = c[NEW] + amount
   elseif algorithm == FIXED then
     c[AMOUNT] = c[AMOUNT] + amount
   else
@@ -95,47 +146,20 @@ local function take(c, amount)
   end
 end
 
-local function refund(c, amount, at)
-  local algorithm, window = c[ALGORITHM], c[WINDOW]
-  if algorithm == SLIDING then
-    local slot = slot_of(c, at)
-    local age = slot_of(c, c[AT]) - slot
-    if age < 0 or age >= LIVE then return end
-    local index = SLOT + slot % LIVE
-    c[index] = max(0, c[index] - amount)
-    pay_debt(c)
-  elseif algorithm == FIXED then
-    if floor(at / window) ~= floor(c[AT] / window) then return end
-    c[AMOUNT] = max(0, c[AMOUNT] - amount)
-  else
-    if (c[AT] - at) * c[LIMIT] > c[BURST] * window then return end
-    c[AMOUNT] = min(c[BURST] * window, c[AMOUNT] + amount * window)
-  end
-end
-
-local function charge(c, amount)
-  if c[ALGORITHM] == SLIDING then
-    c[AMOUNT] = c[AMOUNT] + amount
-    pay_debt(c)
-  else
-    take(c, amount)
-  end
-end
-
 local function remaining(c)
-  if c[ALGORITHM] == SLIDING then return max(0, c[LIMIT] - booked(c)) end
+  if c[ALGORITHM] == SLIDING then return max(0, c[LIMIT] - c[USED]) end
   return max(0, room(c))
 end
 
 local function reset_ms(c)
   local algorithm, limit, window = c[ALGORITHM], c[LIMIT], c[WINDOW]
   if algorithm == SLIDING then
-    local slot = slot_of(c, c[AT])
     local debt_ms = ceil(c[AMOUNT] / limit) * window
-    for age = 0, SLOTS do
-      if c[SLOT + (slot - age) % LIVE] > 0 then return until_slot(c, slot - age + LIVE) + debt_ms end
-    end
-    return debt_ms
+    if c[USED] == 0 then return debt_ms end
+    local slot = slot_of(c, c[AT])
+    local newest = slot
+    while booked_in(c, newest) == 0 do newest = newest - 1 end
+    return until_slot(c, newest + SLOTS) + debt_ms
   end
   if algorithm == FIXED then
     return (floor(c[AT] / window) + max(1, ceil(c[AMOUNT] / limit))) * window - c[AT]
@@ -143,35 +167,14 @@ local function reset_ms(c)
   return ceil((c[BURST] * window - c[AMOUNT]) / limit)
 end
 
-local function retry_after_ms(c, amount)
-  local algorithm, limit, window = c[ALGORITHM], c[LIMIT], c[WINDOW]
-  if algorithm == SLIDING then
-    if amount > limit then return INFINITE end
-    local debt_ms = ceil(c[AMOUNT] / limit) * window
-    local slot = slot_of(c, c[AT])
-    local used = booked(c)
-    if used <= limit - amount then return debt_ms end
-    for age = SLOTS, 0, -1 do
-      used = used - c[SLOT + (slot - age) % LIVE]
-      if used <= limit - amount then return until_slot(c, slot - age + LIVE) + debt_ms end
-    end
-    return INFINITE
-  end
-  if algorithm == FIXED then
-    if amount > limit then return INFINITE end
-    local over = c[AMOUNT] + amount - limit
-    if over <= 0 then return 0 end
-    return (floor(c[AT] / window) + max(1, ceil(over / limit))) * window - c[AT]
-  end
-  if amount > c[BURST] then return INFINITE end
-  return max(0, ceil((amount * window - c[AMOUNT]) / limit))
-end
-
--- From when on forgetting the counter changes nothing: it is whole, and its clock a window old.
+-- From when on forgetting the counter changes no decision: it is whole, and its clock and refunds are past.
 local function forgettable_at(c)
-  local algorithm, limit, window, at = c[ALGORITHM], c[LIMIT], c[WINDOW], c[AT]
-  if algorithm == SLIDING then
-    return at + until_slot(c, slot_of(c, at) + LIVE * max(1, ceil(c[AMOUNT] / limit)))
+  local at, limit, window = c[AT], c[LIMIT], c[WINDOW]
+  if c[ALGORITHM] == SLIDING then
+    local kept = ceil(window * SLOTS / SLOTS_PER_WINDOW)
+    if c[AMOUNT] > 0 then kept = max(kept, until_slot(c, slot_of(c, at) + SLOTS * ceil(c[AMOUNT] / limit))) end
+    return at + kept
   end
-  return at + max(window, reset_ms(c))
+  if c[ALGORITHM] == FIXED then return at + max(window, reset_ms(c)) end
+  return at + max(window, ceil(c[BURST] * window / limit), reset_ms(c))
 end

@@ -1,116 +1,133 @@
 -- Judges all claims at once and takes from all of them, or from none: policies/stores/admission.ts, line by line.
 --
 -- KEYS: the hashes.
--- ARGV: the time; what earlier hashes clipped to, or -1; the floor of those clips; then of each claim: hash, field,
--- algorithm, limit, window, burst, input, want, floor, flags, and of a spread one the overflow field and the owner field.
--- Returns admitted, clipped to or -1, floor; then of each claim: 1 when the overflow counter was used, at, epoch,
--- reserved, remaining, reset, and retry after, which is -1 when it fits and -2 when it never can.
-local CLIP, SHADOW, SPREAD = 1, 2, 4
-local MAX_MEMBERS = 64
+-- ARGV: the time or ''; what other hashes clipped to, or ''; the number of claims; the field of each; then of each claim
+-- its mode, limit, window, input and want, of a clipping one the floor, of a token bucket the burst, of a spread one the
+-- fields of the overflow counter and of the owner; and last, with a clip of other hashes, the floor of that.
+-- Returns admitted, clipped to or -1, the floor of the clips, then of each claim 1 when the overflow counter was used,
+-- at, epoch, reserved, remaining, reset, and retry after: -1 when it fits, -2 when it never can.
 
-local function idle(c)
-  if c[ALGORITHM] == SLIDING then return c[AMOUNT] == 0 and booked(c) == 0 end
-  if c[ALGORITHM] == FIXED then return c[AMOUNT] == 0 end
-  return c[AMOUNT] >= c[BURST] * c[WINDOW]
-end
+-- A mode is the algorithm plus these, plus HASH_STEP for every hash before the claim's own.
+local CLIP, SHADOW, SPREAD, HASH_STEP = 4, 8, 16, 32
+-- Of a claim, behind its counter.
+local MODE, INPUT, WANT, LEAST = 15, 16, 17, 18
+local MAX_MEMBERS, PRUNE_EVERY = 64, 1000
 
-local homes = {}
-for index, key in ipairs(KEYS) do homes[index] = { key = key, fields = { DEADLINE } } end
-
-local claims = {}
-local position = 4
-while ARGV[position] do
-  local home = homes[tonumber(ARGV[position])]
-  local flags = tonumber(ARGV[position + 9])
-  local claim = {
-    home = home, position = position, field = ARGV[position + 1], input = tonumber(ARGV[position + 6]),
-    want = tonumber(ARGV[position + 7]), floor = tonumber(ARGV[position + 8]),
-    clip = flags % 2 == 1, shadow = flags % 4 >= 2,
-  }
-  claims[#claims + 1] = claim
-  local fields = home.fields
-  fields[#fields + 1] = claim.field
-  claim.read = #fields
-  position = position + 10
-  if flags >= SPREAD then
-    claim.overflow, claim.owner = ARGV[position], ARGV[position + 1]
-    fields[#fields + 1] = claim.overflow
-    position = position + 2
+local function retry_after_ms(c, amount)
+  local algorithm, limit, window = c[ALGORITHM], c[LIMIT], c[WINDOW]
+  if algorithm == SLIDING then
+    if amount > limit then return INFINITE end
+    local debt_ms = ceil(c[AMOUNT] / limit) * window
+    local used = c[USED]
+    if used <= limit - amount then return debt_ms end
+    local slot = slot_of(c, c[AT])
+    for left = slot - SLOTS_PER_WINDOW, slot do
+      used = used - booked_in(c, left)
+      if used <= limit - amount then return until_slot(c, left + SLOTS) + debt_ms end
+    end
+    return INFINITE
   end
+  if algorithm == FIXED then
+    if amount > limit then return INFINITE end
+    local over = c[AMOUNT] + amount - limit
+    if over <= 0 then return 0 end
+    return (floor(c[AT] / window) + max(1, ceil(over / limit))) * window - c[AT]
+  end
+  if amount > c[BURST] then return INFINITE end
+  return max(0, ceil((amount * window - c[AMOUNT]) / limit))
 end
 
-for _, home in ipairs(homes) do
-  home.values = redis.call('HMGET', home.key, unpack(home.fields))
-  home.written = {}
-  home.deadline, home.slack = 0, 0
-end
-
--- The owner's counters, without those that nobody would miss.
-local function prune(home, members)
-  local kept = {}
-  local values = redis.call('HMGET', home.key, unpack(members))
-  for index, field in ipairs(members) do
-    local counter = values[index] and { cmsgpack.unpack(values[index]) }
-    if counter then touch(counter, now, epoch) end
-    if counter and not idle(counter) then
-      kept[#kept + 1] = field
-    elseif counter then
-      redis.call('HDEL', home.key, field)
+-- The members of an owner, after the time when to look again for such as count nothing, which is dear.
+local function prune(owner, members, limit, algorithm, window, burst, hash)
+  local kept, packed = { 0 }, redis.call('HMGET', hash, unpack(members, 2))
+  for index = 2, #members do
+    if packed[index - 1] then
+      local c = revive(packed[index - 1], algorithm, limit, window, burst, hash, members[index])
+      touch(c)
+      if idle(c) then
+        redis.call('HDEL', hash, c[FIELD], behind_field(c))
+      else
+        kept[#kept + 1] = c[FIELD]
+      end
     end
   end
+  if #kept > MAX_MEMBERS then kept[1] = now + PRUNE_EVERY end
+  redis.call('HSET', hash, owner, cmsgpack.pack(kept))
   return kept
 end
 
--- Whether a counter that does not exist yet may be made: an owner has at most so many at a time.
-local function may_begin(claim)
-  local home = claim.home
-  local packed = redis.call('HGET', home.key, claim.owner)
-  local members = packed and cmsgpack.unpack(packed) or {}
-  claim.members = members
-  for _, field in ipairs(members) do
-    if field == claim.field then
-      claim.known = true
-      return true
-    end
+-- The members that a counter without a place would join; nil when there is no place for it.
+local function members_for(owner, algorithm, limit, window, burst, hash, field)
+  local packed = redis.call('HGET', hash, owner)
+  local members = packed and cmsgpack.unpack(packed) or { 0 }
+  for index = 2, #members do
+    if members[index] == field then return {}, true end
   end
-  if #members < MAX_MEMBERS then return true end
-  claim.members = prune(home, members)
-  if #claim.members < #members then
-    home.written[#home.written + 1] = claim.owner
-    home.written[#home.written + 1] = cmsgpack.pack(claim.members)
+  local wait = members[1] - now
+  if #members > MAX_MEMBERS and (wait <= 0 or wait > PRUNE_EVERY) then
+    members = prune(owner, members, limit, algorithm, window, burst, hash)
   end
-  return #claim.members < MAX_MEMBERS
+  return #members <= MAX_MEMBERS and members or nil
 end
 
-local clipped = tonumber(ARGV[2])
-if clipped < 0 then clipped = math.huge end
-local clip_floor = tonumber(ARGV[3])
-local short = false
+local n, many = ARGV[3] + 0, #KEYS > 1
+local packed
+if n == 1 then
+  packed = { redis.call('HGET', KEYS[1], ARGV[4]) }
+elseif not many then
+  packed = redis.call('HMGET', KEYS[1], unpack(ARGV, 4, 3 + n))
+end
 
-for _, claim in ipairs(claims) do
-  local value = claim.home.values[claim.read]
-  if claim.owner and not value and not may_begin(claim) then
-    claim.field, claim.overflowed, claim.owner = claim.overflow, true, nil
-    value = claim.home.values[claim.read + 1]
+local counters, joined, overflowed = {}, nil, nil
+local clipped, clip_floor, short = math.huge, 0, false
+if ARGV[2] ~= '' then clipped, clip_floor = ARGV[2] + 0, ARGV[#ARGV] + 0 end
+
+local position = 4 + n
+for index = 1, n do
+  local mode, limit, window = ARGV[position] + 0, ARGV[position + 1] + 0, ARGV[position + 2] + 0
+  local input, want = ARGV[position + 3] + 0, ARGV[position + 4] + 0
+  position = position + 5
+  local algorithm, clips, shadow = mode % CLIP, mode % SHADOW >= CLIP, mode % SPREAD >= SHADOW
+  local hash, field = KEYS[floor(mode / HASH_STEP) + 1], ARGV[3 + index]
+  local value, least, burst
+  if many then value = redis.call('HGET', hash, field) else value = packed[index] end
+  if clips then
+    least = ARGV[position] + 0
+    position = position + 1
   end
-  local at = claim.position
-  local algorithm, limit = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
-  local window, burst = tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5])
+  if algorithm ~= FIXED and algorithm ~= SLIDING then
+    burst = ARGV[position] + 0
+    position = position + 1
+  end
+  if mode % HASH_STEP >= SPREAD then
+    if not value then
+      local members = members_for(ARGV[position + 1], algorithm, limit, window, burst, hash, field)
+      if members then
+        joined = joined or {}
+        joined[index] = { ARGV[position + 1], members }
+      else
+        overflowed = overflowed or {}
+        overflowed[index] = true
+        field = ARGV[position]
+        value = redis.call('HGET', hash, field)
+      end
+    end
+    position = position + 2
+  end
   local c
   if value then
-    c = { cmsgpack.unpack(value) }
-    c[ALGORITHM], c[LIMIT], c[WINDOW], c[BURST] = algorithm, limit, window, burst
-    touch(c, now, epoch)
+    c = revive(value, algorithm, limit, window, burst, hash, field)
+    touch(c)
   else
-    c = begin(algorithm, limit, window, burst, now, epoch)
+    c = begin(algorithm, limit, window, burst, hash, field)
   end
-  claim.existed, claim.counter = value, c
-  if not claim.shadow then
-    local free = room(c) - claim.input
-    if free < claim.want then
-      if claim.clip and free >= claim.floor then
-        clipped = min(clipped, free)
-        clip_floor = max(clip_floor, claim.floor)
+  c[MODE], c[INPUT], c[WANT], c[LEAST] = mode, input, want, least
+  counters[index] = c
+  if not shadow then
+    local free = room(c) - input
+    if free < want then
+      if clips and free >= least then
+        clipped, clip_floor = min(clipped, free), max(clip_floor, least)
       else
         short = true
       end
@@ -120,39 +137,44 @@ end
 
 local admitted = not short and clipped >= clip_floor
 local reply = { admitted and 1 or 0, clipped < math.huge and clipped or -1, clip_floor }
+local at = 3
+local written, expires = {}, 0
 
-for _, claim in ipairs(claims) do
-  local c, home = claim.counter, claim.home
-  local free = room(c) - claim.input
-  local want = admitted and min(claim.want, clipped) or claim.want
-  local least = want
-  if claim.clip then least = min(want, claim.shadow and claim.floor or max(claim.floor, clip_floor)) end
+for index = 1, n do
+  local c = counters[index]
+  local input, want, least = c[INPUT], c[WANT], c[LEAST]
+  local free = room(c) - input
+  if admitted and want > clipped then want = clipped end
+  if not least then
+    least = want
+  elseif c[MODE] % SPREAD < SHADOW then
+    least = min(want, max(least, clip_floor))
+  else
+    least = min(want, least)
+  end
   local fits = free >= least
-  local reserved = admitted and fits and claim.input + min(want, free) or 0
-  if reserved > 0 then take(c, reserved) end
-  local n = #reply
-  reply[n + 1] = claim.overflowed and 1 or 0
-  reply[n + 2] = c[AT]
-  reply[n + 3] = c[EPOCH]
-  reply[n + 4] = reserved
-  reply[n + 5] = remaining(c)
-  reply[n + 6] = reset_ms(c)
-  reply[n + 7] = fits and -1 or retry_after_ms(c, claim.input + least)
-  if reserved > 0 or claim.existed then
-    local written = home.written
-    written[#written + 1] = claim.field
-    written[#written + 1] = cmsgpack.pack(unpack(c))
-    home.deadline = max(home.deadline, forgettable_at(c))
-    home.slack = max(home.slack, c[WINDOW] / SLOTS)
-    if claim.owner and not claim.existed and not claim.known then
-      claim.members[#claim.members + 1] = claim.field
-      written[#written + 1] = claim.owner
-      written[#written + 1] = cmsgpack.pack(claim.members)
+  local reserved = 0
+  if admitted and fits then
+    reserved = input + min(want, free)
+    if reserved > 0 then take(c, reserved) end
+  end
+  reply[at + 1], reply[at + 2], reply[at + 3] = overflowed and overflowed[index] and 1 or 0, c[AT], c[LIFE]
+  reply[at + 4], reply[at + 5], reply[at + 6] = reserved, remaining(c), reset_ms(c)
+  reply[at + 7] = fits and -1 or retry_after_ms(c, input + least)
+  at = at + 7
+  -- A counter that nobody took from is not made.
+  if reserved > 0 or c[EXPIRES] > 0 then
+    if joined and joined[index] then
+      local owner, members = joined[index][1], joined[index][2]
+      members[#members + 1] = c[FIELD]
+      redis.call('HSET', c[HASH], owner, cmsgpack.pack(members))
+    end
+    expires = max(expires, add_to(written, c))
+    if many then
+      write(c[HASH], written, expires)
+      written, expires = {}, 0
     end
   end
 end
-
-for _, home in ipairs(homes) do
-  if #home.written > 0 then write(home.key, home.written, home.deadline, tonumber(home.values[1] or 0), home.slack) end
-end
+if #written > 0 then write(KEYS[1], written, expires) end
 return reply
