@@ -1,0 +1,139 @@
+/** A Portcullis policy as a policy of Express Gateway. */
+
+import { CODES, PortcullisError } from '../../policies/errors.ts'
+import { createPipeline, type Pipeline } from '../../policies/pipeline.ts'
+import type { Caller, Deps, Exchange, MaybePromise, Policy, Reject } from '../../policies/policy.ts'
+import type { Fields } from '../../policies/schema/fields.ts'
+import { toJsonSchema } from '../../policies/schema/json-schema.ts'
+import { parsePolicyConfig } from '../../policies/schema/parse.ts'
+import { publish } from '../../policies/telemetry.ts'
+import { callerOf, carriedKey } from './caller.ts'
+import { checkPipelines } from './check.ts'
+import type { EgConfig, EgContext, EgPolicy, EgRequest, EgResponse, EgServices } from './eg.ts'
+import { type Passage, passageOf } from './passage.ts'
+import { pathAt, type Site, sitesOf } from './site.ts'
+
+export interface AdapterOptions {
+  readonly deps: Deps
+  readonly services: EgServices
+  readonly synchronousConditions: readonly string[]
+}
+
+/** Express Gateway mixes this function of its own into every action. */
+const OWN_KEYS = ['getCommonAuthCallback']
+
+export function schemaId(name: string): string {
+  return `https://portcullis.dev/schemas/express-gateway/${name}.json`
+}
+
+export function adaptPolicy<F extends Fields>(policy: Policy<F>, options: AdapterOptions): EgPolicy {
+  const { deps, services } = options
+  return {
+    name: policy.name,
+    schema: toJsonSchema(policy.fields, { id: schemaId(policy.name), ignore: OWN_KEYS }),
+    policy(action: unknown, config: EgConfig) {
+      checkPipelines(config.gatewayConfig, {
+        policy: policy.name,
+        place: 'after-auth',
+        synchronousConditions: options.synchronousConditions,
+      })
+      const instance = policy.create(parsePolicyConfig(policy, action, { ignore: OWN_KEYS }), deps)
+      const pipeline = createPipeline([{ name: policy.name, instance }], deps.logger)
+      const sites = sitesOf(config.gatewayConfig)
+      return (request, response, next) => {
+        judge({ request, response, sites, pipeline, services, deps, name: policy.name }).then((goOn) => {
+          if (goOn) next()
+        })
+      }
+    },
+  }
+}
+
+interface Judging {
+  readonly request: EgRequest
+  readonly response: EgResponse
+  readonly sites: ReadonlyMap<string, Site>
+  readonly pipeline: Pipeline
+  readonly services: EgServices
+  readonly deps: Deps
+  readonly name: string
+}
+
+/** Whether the request may go on. Never throws: whatever goes wrong, the door stays shut. */
+async function judge(judging: Judging): Promise<boolean> {
+  const { request, response, pipeline, deps } = judging
+  let passage: Passage | undefined
+  try {
+    const { context, site } = placeOf(judging)
+    const path = pathAt(request, site)
+    passage = passageOf(request, response, { context, path, credentials: site.credentials, logger: deps.logger })
+    const refusal = path === undefined ? UNKNOWN_PATH : request.headers.upgrade === undefined ? undefined : UPGRADE
+    const verdict = refusal ?? (await pipeline.decide(exchangeOf(judging, passage, context, site, path ?? '')))
+    if (verdict.type === 'reject') passage.refuse(verdict)
+    else passage.accept(pipeline, verdict)
+    return verdict.type === 'pass' && !passage.over
+  } catch (error) {
+    reportFault(judging, error)
+    if (passage !== undefined) passage.refuse(UNAVAILABLE)
+    else response.writeHead(UNAVAILABLE.status).end()
+    return false
+  }
+}
+
+/** @throws {PortcullisError} `not_in_a_pipeline` */
+function placeOf({ request, sites }: Judging): { readonly context: EgContext; readonly site: Site } {
+  const context = request.egContext
+  const site = sites.get(context?.apiEndpoint.apiEndpointName ?? '')
+  if (context === undefined || site === undefined)
+    throw new PortcullisError('not_in_a_pipeline', 'the request is at no API endpoint of a pipeline')
+  return { context, site }
+}
+
+function exchangeOf(judging: Judging, passage: Passage, context: EgContext, site: Site, path: string): Exchange {
+  const { request, services, pipeline } = judging
+  let caller: MaybePromise<Caller> | undefined
+  return {
+    requestId: passage.requestId,
+    method: request.method ?? '',
+    path,
+    route: {
+      name: context.apiEndpoint.apiEndpointName,
+      ...(site.mapping === undefined ? {} : { serviceName: site.mapping.serviceEndpoint }),
+    },
+    // What will be forwarded, not what came: of some duplicates Node drops all but the first.
+    header: (name) => (request.headers[name] === undefined ? undefined : String(request.headers[name])),
+    body: () => passage.body.read(pipeline.maxBodyBytes),
+    caller() {
+      const key = carriedKey(request, site.keyAuth)
+      caller ??= callerOf(request, { services, key, mayHoldClaims: site.mayHoldClaims })
+      return caller
+    },
+  }
+}
+
+/** Only the code: a message of somebody else's error may quote the request. */
+function reportFault({ deps, name }: Judging, error: unknown): void {
+  const code = error instanceof PortcullisError ? error.code : 'internal_error'
+  const kind = error instanceof Error ? error.name : typeof error
+  deps.logger.error('adapter fault', { policy: name, code, kind })
+  publish('fault', () => ({ where: `${name}.adapter`, code }))
+}
+
+const UNAVAILABLE: Reject = {
+  type: 'reject',
+  status: CODES.policy_unavailable.status,
+  code: 'policy_unavailable',
+  message: 'The gateway could not decide on this request.',
+}
+const UNKNOWN_PATH: Reject = {
+  type: 'reject',
+  status: CODES.invalid_request.status,
+  code: 'invalid_request',
+  message: 'The path cannot be understood.',
+}
+const UPGRADE: Reject = {
+  type: 'reject',
+  status: CODES.unmetered_operation.status,
+  code: 'unmetered_operation',
+  message: 'A connection that changes its protocol cannot be metered.',
+}

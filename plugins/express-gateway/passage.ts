@@ -1,0 +1,221 @@
+/**
+ * One request on its way through the gateway: what the policies held for it, what is forwarded, and the one settlement
+ * at its end.
+ */
+
+import type { ClientRequest, IncomingMessage } from 'node:http'
+import type { PassThrough, Readable } from 'node:stream'
+import { CODES } from '../../policies/errors.ts'
+import type { TapPlan } from '../../policies/llm/tap.ts'
+import type { PassVerdict, Pipeline } from '../../policies/pipeline.ts'
+import type { Edits, Logger, Outcome, Reject } from '../../policies/policy.ts'
+import { answer, convertErrors, protocolOf } from './answers.ts'
+import { createRequestBody, type RequestBody } from './body.ts'
+import type { EgContext, EgRequest, EgResponse } from './eg.ts'
+import { type CredentialNames, removeCredentials } from './keys.ts'
+import { createRelay, type Relay } from './relay.ts'
+import { withoutQuery } from './upstream-path.ts'
+
+export interface Passage {
+  readonly requestId: string
+  readonly body: RequestBody
+  /** True once nothing can be sent any more. */
+  readonly over: boolean
+  /** Keeps a verdict's reservations until the end, and its edits until the request is forwarded. */
+  accept(pipeline: Pipeline, verdict: PassVerdict): void
+  refuse(reject: Reject): void
+}
+
+export interface PassageOptions {
+  readonly context: EgContext
+  /** What the upstream will see; undefined when nobody can tell. */
+  readonly path: string | undefined
+  /** What to take out of the request before it is forwarded. */
+  readonly credentials: CredentialNames
+  readonly logger: Logger
+}
+
+interface Held {
+  readonly pipeline: Pipeline
+  readonly verdict: PassVerdict
+}
+
+const passages = new WeakMap<EgRequest, Passage>()
+
+/** The passage of this request; made by whichever policy comes first. */
+export function passageOf(request: EgRequest, response: EgResponse, options: PassageOptions): Passage {
+  let passage = passages.get(request)
+  if (passage === undefined) {
+    passage = createPassage(request, response, options)
+    passages.set(request, passage)
+  }
+  return passage
+}
+
+function createPassage(request: EgRequest, response: EgResponse, options: PassageOptions): Passage {
+  const { context, path, logger } = options
+  const requestId = requestIdOf(request, context)
+  const body = createRequestBody(request, context.requestStream)
+  const held: Held[] = []
+  let upstream: ClientRequest | undefined
+  let upstreamError: NodeJS.ErrnoException | undefined
+  let relay: Relay | undefined
+  let failed = false
+  let replaced = false
+  let settled = false
+  let forwarded: PassThrough | undefined
+
+  function settle(outcome: Outcome): void {
+    if (settled) return
+    settled = true
+    for (const { pipeline, verdict } of held) void pipeline.settle(verdict.reservations, outcome)
+  }
+
+  function outcome(ended: Outcome['ended']): Outcome {
+    const { sawFinal = false, ...observed } = relay?.observed() ?? {}
+    const afterFinal = sawFinal && (ended === 'client_gone' || ended === 'upstream_failed')
+    return { ended: afterFinal ? 'complete' : ended, ...observed }
+  }
+
+  /** Runs when the proxy policy asks for the body, which is the last thing it does before it sends. */
+  function forward(): PassThrough {
+    removeCredentials(request, options.credentials)
+    delete request.headers.expect
+    // A client's own claim to be somebody. With a consumer, the auth policy wrote it.
+    if (request.user === undefined || request.user === null) delete request.headers['eg-consumer-id']
+    const edits = held.map(({ verdict }) => verdict.request)
+    for (const { removeHeaders = [], setHeaders = {} } of edits) {
+      for (const name of removeHeaders) delete request.headers[name]
+      Object.assign(request.headers, setHeaders)
+    }
+    if (tapPlan() !== undefined) request.headers['accept-encoding'] = 'identity'
+    const { stream, length } = body.forward(editedBody(edits))
+    if (length !== undefined) {
+      request.headers['content-length'] = String(length)
+      delete request.headers['transfer-encoding']
+    }
+    const pipe = stream.pipe.bind(stream)
+    stream.pipe = ((destination: ClientRequest) => {
+      watch(destination)
+      return pipe(destination)
+    }) as unknown as PassThrough['pipe']
+    return stream
+  }
+
+  /** @param sent the request to the upstream, before its head has left */
+  function watch(sent: ClientRequest): void {
+    const differs = held.length > 0 && (withoutQuery(sent.path) !== path || sent.method !== request.method)
+    if (differs || replaced) {
+      const part = replaced ? 'body' : 'path or method'
+      logger.error('another policy changed the request after it was judged', { requestId, part })
+      refuse(UNAVAILABLE)
+    }
+    if (differs || replaced || response.destroyed) {
+      sent.destroy()
+      return
+    }
+    upstream = sent
+    sent.on('error', (error) => {
+      upstreamError = error
+    })
+    sent.once('response', (reply: IncomingMessage) => takeReply(reply))
+  }
+
+  function takeReply(reply: IncomingMessage): void {
+    if (response.headersSent || response.destroyed) {
+      reply.destroy()
+      return
+    }
+    for (const { verdict } of held) Object.assign(reply.headers, verdict.replyHeaders)
+    const taken = createRelay(reply, request.method ?? '', tapPlan(), {
+      ended: (how) => settle(outcome(how)),
+      failed() {
+        failed = true
+      },
+    })
+    relay = taken
+    reply.pipe = ((destination: EgResponse) => {
+      Reflect.deleteProperty(reply, 'pipe')
+      taken.start(destination)
+      return destination
+    }) as unknown as IncomingMessage['pipe']
+  }
+
+  function tapPlan(): TapPlan | undefined {
+    return held.map(({ verdict }) => verdict.tap).findLast((plan) => plan !== undefined)
+  }
+
+  function refuse(reject: Reject): void {
+    answer(response, reject, { requestId, protocol: protocolOf(request, path) })
+    body.discard()
+  }
+
+  response.once('close', () => {
+    if (response.writableFinished) settle(outcome(endOfOwnReply()))
+    else {
+      settle(outcome(failed ? 'upstream_failed' : upstream === undefined ? 'not_forwarded' : 'client_gone'))
+      // http-proxy listens for this; Node itself emits it only while the body is still coming.
+      request.emit('aborted')
+      upstream?.destroy()
+    }
+  })
+
+  /** Of a reply that no upstream completed: some policy answered, or the upstream could not be reached. */
+  function endOfOwnReply(): Outcome['ended'] {
+    if (upstream === undefined || isUnreached(upstreamError)) return 'not_forwarded'
+    return relay === undefined ? 'upstream_failed' : 'complete'
+  }
+
+  convertErrors(
+    response,
+    () => relay === undefined,
+    () => ({ requestId, protocol: protocolOf(request, path) }),
+  )
+  Object.defineProperty(context, 'requestStream', {
+    configurable: true,
+    enumerable: true,
+    get() {
+      forwarded ??= forward()
+      return forwarded
+    },
+    set(stream: Readable) {
+      replaced ||= body.wasRead
+      body.replace(stream)
+    },
+  })
+
+  return {
+    requestId,
+    body,
+    get over() {
+      return response.destroyed || response.writableEnded
+    },
+    accept(pipeline, verdict) {
+      if (settled) void pipeline.settle(verdict.reservations, { ended: 'not_forwarded' })
+      else held.push({ pipeline, verdict })
+    },
+    refuse,
+  }
+}
+
+const UNAVAILABLE: Reject = {
+  type: 'reject',
+  status: CODES.policy_unavailable.status,
+  code: 'policy_unavailable',
+  message: 'The gateway could not decide on this request.',
+}
+
+function editedBody(edits: readonly Edits[]): Uint8Array | undefined {
+  return edits.map((edit) => edit.body).findLast((bytes) => bytes !== undefined)
+}
+
+/** The upstream never saw a byte: no name, no route, nobody listening. */
+function isUnreached(error: NodeJS.ErrnoException | undefined): boolean {
+  return error?.syscall === 'connect' || error?.syscall === 'getaddrinfo'
+}
+
+/** The client's own id when it can do no harm in a log, else the gateway's. */
+function requestIdOf(request: EgRequest, context: EgContext): string {
+  const own = request.headers['x-request-id']
+  return typeof own === 'string' && /^[\w.:-]{1,128}$/.test(own) ? own : context.requestID
+}
