@@ -24,7 +24,7 @@ export const KONG_PRIVATE_KEYS = {
 export interface KongAttributes {
   readonly type: 'string' | 'integer' | 'number' | 'boolean' | 'array' | 'map' | 'record'
   readonly description?: string
-  readonly required?: true
+  readonly required?: boolean
   readonly default?: unknown
   readonly one_of?: readonly string[]
   readonly not_one_of?: readonly string[]
@@ -57,6 +57,8 @@ function fieldAttributes(field: Field): KongAttributes {
     description: field.description,
     // A default is never combined with `required`, so that an explicit null takes the default here as well.
     ...(field.required === true ? { required: true } : {}),
+    // In a plugin's schema Kong takes a record that does not say so for required, and fills it in.
+    ...(field.required !== true && field.type.kind === 'record' ? { required: false } : {}),
     ...(field.default === undefined ? {} : { default: field.default }),
   }
 }
