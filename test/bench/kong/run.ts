@@ -8,10 +8,10 @@
 import { fork, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
-import { connect } from 'node:net'
 import { parseArgs } from 'node:util'
 import { configOf, KEYS, type RouteOptions, tokens } from '../../e2e/support/config.ts'
 import { kongMissing, startKong } from '../../e2e/support/host.ts'
+import { listens } from '../../e2e/support/ready.ts'
 import { until } from '../../e2e/support/wait.ts'
 import { median } from '../harness.ts'
 import { generator, load, type Measured } from './load.ts'
@@ -137,7 +137,7 @@ async function startRedis(resources: AsyncDisposableStack): Promise<void> {
     redis.kill()
     await once(redis, 'exit')
   })
-  await until('Redis listens', () => canConnect(REDIS_PORT), 10_000)
+  await until('Redis listens', () => listens(REDIS_PORT, '127.0.0.1'), 10_000)
 }
 
 async function startUpstream(resources: AsyncDisposableStack): Promise<void> {
@@ -147,14 +147,6 @@ async function startUpstream(resources: AsyncDisposableStack): Promise<void> {
     await once(upstream, 'exit')
   })
   await once(upstream, 'message')
-}
-
-function canConnect(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect(port, '127.0.0.1')
-    socket.on('connect', () => socket.end(() => resolve(true)))
-    socket.on('error', () => resolve(false))
-  })
 }
 
 await main()

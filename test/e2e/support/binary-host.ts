@@ -1,14 +1,14 @@
 /** Kong as `kong` on the PATH. Everything it writes lies in one folder under /tmp. */
 
 import { execFile } from 'node:child_process'
-import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { ADMIN_PORT, environment, PROXY_PORT, STATUS_PORT } from './environment.ts'
 import type { Kong, KongHost } from './kong.ts'
 import { packScript } from './pack.ts'
-import { postConfig, untilReady } from './ready.ts'
+import { listens, postConfig, untilReady } from './ready.ts'
 import { until } from './wait.ts'
 
 const run = promisify(execFile)
@@ -18,10 +18,10 @@ export const binaryHost: KongHost = {
   name: 'kong on the PATH',
   async start(options) {
     const folder = mkdtempSync(join(tmpdir(), 'portcullis-e2e-'))
-    // Kong's workers run as another user when the test runs as root.
-    chmodSync(folder, 0o755)
+    // Kong's workers, and with them the plugin server, run as another user when the test runs as root.
+    chmodSync(folder, 0o777)
     const prefix = join(folder, 'prefix')
-    const socket = join(prefix, 'portcullis.socket')
+    const socket = join(folder, 'portcullis.socket')
     const declarativeConfig = join(folder, 'kong.json')
     writeFileSync(declarativeConfig, JSON.stringify(options.config))
     const env = {
@@ -37,21 +37,22 @@ export const binaryHost: KongHost = {
       KONG_PREFIX: prefix,
     }
     const kong = (...args: string[]) => run('kong', args, { env })
-    const readLog = () => readFileSync(join(prefix, 'logs/error.log'), 'utf8')
+    const logFile = join(prefix, 'logs/error.log')
+    const readLog = () => readFileSync(logFile, 'utf8')
 
     const pluginServers = async () => processesNaming(socket)
     async function stop(): Promise<void> {
       await kong('stop', '-p', prefix).catch(() => undefined)
       for (const pid of await pluginServers()) process.kill(pid, 'SIGKILL')
-      await until('Kong stops', async () => !(await listens()), 20_000)
+      await until('Kong stops', async () => !(await listens(STATUS_PORT, '127.0.0.1')), 20_000)
       rmSync(folder, { recursive: true, force: true })
     }
 
     try {
       await kong('start', '-p', prefix)
-      await untilReady(STATUS_PORT)
+      await untilReady(STATUS_PORT, socket)
     } catch (error) {
-      const log = String((error as { stderr?: unknown }).stderr ?? '')
+      const log = existsSync(logFile) ? readLog() : String((error as { stderr?: unknown }).stderr ?? '')
       await stop()
       throw new Error(`Kong did not start\n${log}`, { cause: error })
     }
@@ -76,13 +77,6 @@ export const binaryHost: KongHost = {
     }
     return started
   },
-}
-
-async function listens(): Promise<boolean> {
-  return fetch(`http://127.0.0.1:${STATUS_PORT}/status`).then(
-    () => true,
-    () => false,
-  )
 }
 
 /** Processes that have this path as an argument: the path is unique to one start of Kong. */

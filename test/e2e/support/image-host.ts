@@ -46,7 +46,7 @@ export const imageHost: KongHost = {
       })
       .start()
     try {
-      await untilReady(STATUS_PORT)
+      await untilReady(STATUS_PORT, join(folder, 'portcullis.socket'))
     } catch (error) {
       await container.stop()
       throw new Error(`Kong did not start\n${log}`, { cause: error })

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 
 /** Asks until `ready` says yes. @throws after `ms`, with the last error. */
-export async function until(what: string, ready: () => Promise<boolean>, ms = 60_000): Promise<void> {
+export async function until(what: string, ready: () => Promise<boolean>, ms = 20_000): Promise<void> {
   const deadline = Date.now() + ms
   let last: unknown
   while (Date.now() < deadline) {
