@@ -75,6 +75,8 @@ export function assignmentAt(text: string, from: number): Assignment | undefined
   let spaced = suffixEnd < at
   while (closers < 5) {
     const code = text.charCodeAt(at)
+    // A quote after a space opens a value: `private_key "value";`.
+    if (spaced && closers === 0 && isQuote(code)) break
     if (isQuote(code) || code === 93 || code === 41 || (code === 92 && isQuote(text.charCodeAt(at + 1)))) at++
     else if (isSpace(code)) {
       spaced = true
@@ -91,7 +93,7 @@ export function assignmentAt(text: string, from: number): Assignment | undefined
   let operator = operatorAt(text, at)
   if (operator === undefined) {
     // `password "value";` as in configuration languages.
-    if (!spaced || !isQuote(text.charCodeAt(at))) return undefined
+    if (!spaced || !isQuote(text.charCodeAt(at)) || /\s/.test(suffix)) return undefined
     operator = ' '
   }
   at += operator === ' ' ? 0 : operator.length
@@ -127,7 +129,8 @@ export function assignmentAt(text: string, from: number): Assignment | undefined
   while (end < text.length && end - at <= MAX_VALUE) {
     const code = text.charCodeAt(end)
     if (isSpace(code) || isQuote(code) || code === 59 || code === 44 || code === 60 || code === 62 || code === 92) break
-    if (code === 38 || code === 124 || code === 125) break
+    if (code === 124 || code === 125) break
+    if (code === 38 && /^&(?:amp;)?[\w.%-]{1,40}=/.test(text.slice(end, end + 48))) break
     end++
   }
   if (end === at || end - at > MAX_VALUE) return undefined

@@ -29,7 +29,7 @@ function isDomain(code: number): boolean {
 
 /** Characters that usually enclose an address rather than begin it. */
 function isEnclosing(code: number): boolean {
-  return "'`={|&?/*#$%^!~".includes(String.fromCharCode(code))
+  return "'`={|&?/*#$^!~".includes(String.fromCharCode(code))
 }
 
 export function findEmail(scan: Scan, at: number): void {
@@ -39,7 +39,13 @@ export function findEmail(scan: Scan, at: number): void {
   while (start > least && isLocal(text.charCodeAt(start - 1))) start--
   // `key=value@host`, `{name}@host`: what stands before the last delimiter is no part of the address.
   for (let i = at - 1; i >= start; i--) {
-    if (isEnclosing(text.charCodeAt(i))) {
+    const code = text.charCodeAt(i)
+    if (code === 37) {
+      if (!/^[0-9a-f]{2}/i.test(text.slice(i + 1, i + 3))) continue
+      start = Math.min(at, i + 3)
+      break
+    }
+    if (isEnclosing(code)) {
       start = i + 1
       break
     }

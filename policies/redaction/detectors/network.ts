@@ -5,8 +5,9 @@ import type { Scan } from '../scan.ts'
 import { isDigit, isWord } from '../text.ts'
 
 const IPV4 =
-  /(?:25[0-5]|2[0-4]\d|1?\d?\d|0\d\d)(?:\.(?:25[0-5]|2[0-4]\d|1?\d?\d|0\d\d)){3}(?:\/(?:3[0-2]|[12]?\d)(?![\d.]))?/y
-const VERSION_BEFORE = /(?:version|release|ver|rev|build|firmware|assembly|[/^~<>]=?|(?:^|[^a-z])v)\W{0,4}$/i
+  /(?:25[0-5]|2[0-4]\d|1?\d?\d|0\d\d)(?:\.(?:25[0-5]|2[0-4]\d|1?\d?\d|0\d\d)){3}(?:\/(?:3[0-2]|[12]?\d)(?!\d|\.\d))?/y
+const VERSION_BEFORE =
+  /(?:version|release|ver|rev|build|firmware|assembly|section|chapter|clause|oid|rfc|table|figure|§|[/^~<>]=?|(?:^|[^a-z])v)\W{0,4}$/i
 
 const ADDRESS_BEFORE = /\bip|addr|host|server|dns|client|remote|from|:\/\/|@|peer|node\b|ping|ssh|connect/i
 
@@ -64,7 +65,7 @@ export function isIpv6(value: string): boolean {
   return halves.length === 2 ? groups < 8 : groups === 8
 }
 
-const MAC_COLON = /(?:[0-9a-f]{2}:){5}(?:(?:[0-9a-f]{2}:){2})?[0-9a-f]{2}(?![0-9a-z:])/iy
+const MAC_COLON = /(?:[0-9a-f]{2}:){5}(?:(?:[0-9a-f]{2}:){2})?[0-9a-f]{2}(?![0-9a-z]|:[0-9a-f])/iy
 
 /** Starts at a colon between hex digits, or at the first of two colons. */
 export function findColonAddress(scan: Scan, at: number): void {
@@ -118,8 +119,8 @@ export function findColonAddress(scan: Scan, at: number): void {
   scan.candidates.push({ type: 'IP', start, end: last, priority: PRIORITY.checked })
 }
 
-const MAC_DASH = /(?:[0-9a-f]{2}-){5}[0-9a-f]{2}(?![0-9a-z-])/iy
-const MAC_DOT = /[0-9a-f]{4}\.[0-9a-f]{4}\.[0-9a-f]{4}(?![0-9a-z.])/iy
+const MAC_DASH = /(?:[0-9a-f]{2}-){5}[0-9a-f]{2}(?![0-9a-z]|-[0-9a-z])/iy
+const MAC_DOT = /[0-9a-f]{4}\.[0-9a-f]{4}\.[0-9a-f]{4}(?![0-9a-z]|\.[0-9a-z])/iy
 
 /** The range of a dashed or dotted MAC address that holds the word `[start, end)`, or undefined. */
 export function dashedMac(text: string, start: number, end: number): { start: number; end: number } | undefined {

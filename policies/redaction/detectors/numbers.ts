@@ -61,14 +61,21 @@ function isCryptoAddress(word: string): boolean {
   return word.length === 95 && /^[48][1-9A-HJ-NP-Za-km-z]{94}$/.test(word)
 }
 
-/** The start of a short upper-case word that belongs to the number after it, as in `AB 12 34 56 C`, or -1. */
-function leadingLetters(text: string, start: number): number {
-  const joint = text.charCodeAt(start - 1)
-  if (joint !== 32 && joint !== 45) return -1
-  let first = start - 1
-  while (first > 0 && start - first <= 5 && isLetter(text.charCodeAt(first - 1))) first--
-  if (first === start - 1 || start - first > 5 || !identifierStartsAt(text, first)) return -1
-  return first
+/** The start of the short word of letters before a joint at `joint`, or -1. */
+function lettersBefore(text: string, joint: number): number {
+  const code = text.charCodeAt(joint)
+  if (code !== 32 && code !== 45) return -1
+  let first = joint
+  while (first > 0 && joint - first <= 4 && isLetter(text.charCodeAt(first - 1))) first--
+  return first === joint || joint - first > 4 ? -1 : first
+}
+
+/** Where an identifier may start whose first words are letters, as in `AB 12 34 56 C` or `M-WA 573`. */
+function leadingStarts(text: string, start: number): readonly number[] {
+  const near = lettersBefore(text, start - 1)
+  if (near < 0) return []
+  const far = lettersBefore(text, near - 1)
+  return far < 0 ? [near] : [far, near]
 }
 
 /** The detector for digits, with the identifier rules that are switched on. */
@@ -124,10 +131,12 @@ export function numberDetector(table: IdTable, families: ReadonlySet<Family>): T
       }
     }
 
-    const lead = digitFirst ? leadingLetters(text, start) : -1
-    if (lead >= 0) {
-      const last = findIdentifier(scan, table, lead, shapeOf(text, lead, start - 1))
-      if (last > 0) {
+    if (digitFirst) {
+      for (const lead of leadingStarts(text, start)) {
+        let word = lead
+        while (isLetter(text.charCodeAt(word))) word++
+        const last = findIdentifier(scan, table, lead, shapeOf(text, lead, word))
+        if (last <= start) continue
         scan.judged = Math.max(scan.judged, last)
         return
       }
@@ -135,7 +144,6 @@ export function numberDetector(table: IdTable, families: ReadonlySet<Family>): T
     const shape = shapeOf(text, start, end)
     const allDigits = shape < 64
     if (!allDigits) {
-      if (width < 4) return
       const last = findIdentifier(scan, table, start, shape)
       if (last > 0) scan.judged = Math.max(scan.judged, last)
       return

@@ -268,5 +268,5 @@ export function phoneAt(scan: Scan, at: number): { start: number; end: number; p
 }
 
 function looksLikeDate(value: string): boolean {
-  return /^(?:\d{1,2}[./-]\d{1,2}[./-]\d{2,4}|\d{4}[./-]\d{1,2}[./-]\d{1,2})(?!\d)/.test(value)
+  return /^(?:\d{1,2}[./-]\d{1,2}[./-]\d{2,4}|\d{4}[./-]\d{1,2}[./-]\d{1,2})(?!\d|[./ -]\d)/.test(value)
 }

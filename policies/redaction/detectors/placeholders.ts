@@ -32,6 +32,16 @@ export function wordiness(value: string): number {
   return value.length === 0 ? 0 : read / value.length
 }
 
+/** How often letters and digits take turns: random strings do, names with a number at their end do not. */
+export function turns(value: string): number {
+  return value.match(/[A-Za-z](?=\d)|\d(?=[A-Za-z])/g)?.length ?? 0
+}
+
+/** Whether a value reads as words rather than as random characters. */
+export function isWordy(value: string, most: number): boolean {
+  return wordiness(value) > most && (value.length < 12 || turns(value) < 4)
+}
+
 /** Whether a value is a run in the alphabet or on the keyboard, or one character over and over. */
 export function isSequence(value: string): boolean {
   const lower = value.toLowerCase()

@@ -5,7 +5,7 @@ import type { KeywordDetector, Scan } from '../scan.ts'
 import { isAlphanumeric, isLetter, isWord, tokenStartsAt } from '../text.ts'
 import type { Assignment } from './assignment.ts'
 import { assignmentAt } from './assignment.ts'
-import { entropy, isPlaceholder, isSequence, wordiness } from './placeholders.ts'
+import { entropy, isPlaceholder, isSequence, isWordy, wordiness } from './placeholders.ts'
 
 /** How much a name says about its value. */
 type Strength = 'password' | 'secret' | 'key'
@@ -38,7 +38,7 @@ function looksRandom(value: string, least: number): boolean {
     return (
       letters >= 16 && /[a-z]/.test(value) && /[A-Z]/.test(value) && wordiness(value) < 0.45 && entropy(value) >= 3.5
     )
-  return entropy(value) >= least && wordiness(value) < 0.6
+  return entropy(value) >= least && !isWordy(value, 0.6)
 }
 
 function isPassword(value: string, assigned: Assignment): boolean {
@@ -81,7 +81,7 @@ function isKey(value: string, assigned: Assignment): boolean {
   if (/^[\d.,:/-]+$/.test(value) || !/\d/.test(value)) return false
   if (/[-_.]/.test(value) && value.split(/[-_.]/).filter((part) => part.length >= 2 && !/\d/.test(part)).length >= 2)
     return false
-  return entropy(value) >= 3.4 && wordiness(value) < 0.45
+  return entropy(value) >= 3.4 && !isWordy(value, 0.45)
 }
 
 /** Names that hold a telling word but no secret. */
@@ -376,7 +376,7 @@ export const findAuthorization: KeywordDetector = (scan, start, end) => {
     const decoded = Buffer.from(value, 'base64').toString('latin1')
     if (!/^[\x20-\x7e]{1,200}:[\x20-\x7e]*$/.test(decoded)) return
   } else {
-    if (!/\d/.test(value) || wordiness(value) > 0.6 || entropy(value) < 2.8) return
+    if (!/\d/.test(value) || isWordy(value, 0.6) || entropy(value) < 2.8) return
     if (
       scheme === 'token' &&
       !/authorization["']?\s*[:=,]\s*["'f]{0,2}$/i.test(text.slice(Math.max(0, start - 24), start))

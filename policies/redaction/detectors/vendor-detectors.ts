@@ -4,7 +4,7 @@ import { PRIORITY } from '../finding.ts'
 import type { KeywordDetector } from '../scan.ts'
 import { isLetter, tokenStartsAt } from '../text.ts'
 import { assignmentAt } from './assignment.ts'
-import { entropy, isPlaceholder, wordiness } from './placeholders.ts'
+import { entropy, isPlaceholder, isWordy, wordiness } from './placeholders.ts'
 import type { KeyedRule, TokenRule } from './vendors/rule.ts'
 
 /** The placeholder label of a vendor: `GITHUB_SECRET`. */
@@ -69,7 +69,7 @@ export function keyedDetector(rule: KeyedRule): KeywordDetector {
     const value = text.slice(assigned.start, assigned.end)
     if (!pattern.test(value)) return
     if (/^[a-z_.-]+$|^[A-Z_.-]+$/.test(value) && (value.length < 20 || wordiness(value) > 0.3)) return
-    if (wordiness(value) > 0.6 || entropy(value) < 2 || /x{6}|X{6}|0{8}/.test(value)) return
+    if (isWordy(value, 0.6) || entropy(value) < 2 || /x{6}|X{6}|0{8}/.test(value)) return
     if (isPlaceholder(value)) return
     scan.candidates.push({ type, start: assigned.start, end: assigned.end, priority: PRIORITY.vendor })
   }

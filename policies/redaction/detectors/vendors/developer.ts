@@ -212,7 +212,7 @@ export const DEVELOPER_KEYED: readonly KeyedRule[] = [
   keyed('Split', 'splitio split_io', '[a-z0-9]{40,60}'),
   keyed('Optimizely', 'optimizely', '[0-9]:[A-Za-z0-9_-]{40,60}'),
   keyed('Looker', 'looker', '(?:[A-Za-z0-9]{20}|[A-Za-z0-9]{24})'),
-  keyed('Linear', 'linear_client linear_secret linear_api linear_token lineartoken', '[a-f0-9]{32}'),
+  keyed('Linear', 'linear', '[a-f0-9]{32}'),
   keyed('RapidAPI', 'rapidapi x-rapidapi', '[A-Za-z0-9_-]{50}'),
   keyed('Mapbox', 'mapbox', 'pk\\.[A-Za-z0-9]{60}\\.[A-Za-z0-9]{22}'),
   keyed('MapTiler', 'maptiler', '[A-Za-z0-9]{20}'),
