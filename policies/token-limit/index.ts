@@ -1,6 +1,6 @@
 /** The policy `llm-token-limit` for the APIs this pack knows. */
 
-import { correctRatio, estimateDelivered, estimateTokens } from '../llm/estimate.ts'
+import { correctRatio, encodingOf, estimateDelivered, estimateTokens, loadTokenizer } from '../llm/estimate.ts'
 import { parseJsonBody } from '../llm/json.ts'
 import { recognise } from '../llm/operations.ts'
 import { createTokenLimit } from './policy.ts'
@@ -9,6 +9,8 @@ export const tokenLimit = createTokenLimit({
   recognise,
   parseBody: parseJsonBody,
   estimateTokens,
+  encodingOf,
+  loadTokenizer: (encoding) => loadTokenizer(encoding),
   estimateDelivered,
   correctRatio,
 })

@@ -7,15 +7,15 @@ import type { Decision, Deps, Edits, Exchange, Outcome, Pass, Policy, Reject, Re
 import type { ReserveResult } from '../stores/ports.ts'
 import { type DecisionEvent, publish } from '../telemetry.ts'
 import { check, fields, type TokenLimitConfig } from './config.ts'
-import { expectedOutput } from './expected-output.ts'
+import { createCounter, type Estimate, estimateCall, NO_TOKENS } from './estimate.ts'
 import { limitHeaders } from './headers.ts'
 import { type Held, type HeldCall, readHeld } from './held.ts'
 import { identityOf, tagged } from './keys.ts'
-import { createLearnedTable, type Learned, type LearnedTable } from './learned.ts'
+import { createLearnedTable, type LearnedTable } from './learned.ts'
 import { applicableRules } from './match.ts'
-import { refuse, refuseShort } from './refusal.ts'
+import { NO_ROOM, refuse, refuseShort } from './refusal.ts'
 import { type Asked, readFacts, readRequest } from './request.ts'
-import { type Asker, claimsFor, type Estimate, heldEntry, standingOf } from './reserve.ts'
+import { type Asker, claimsFor, heldEntry, standingOf } from './reserve.ts'
 import { dependsOnModel, headersOf, prepareRules } from './rules.ts'
 import { settleHeld } from './settle.ts'
 import type { LlmToolkit } from './toolkit.ts'
@@ -44,6 +44,7 @@ function createInstance(config: TokenLimitConfig, deps: Deps, llm: LlmToolkit) {
   const readOptions = { unmetered: config.unmetered, operations: config.operations, needsCall }
   const store = deps.openLimitStore(storeConfig(config))
   const learned = deps.runtime.share<LearnedTable>('token-limit.learned', {}, createLearnedTable)
+  const countTexts = createCounter(config, deps, llm)
   const settling = { store, learned, llm, policy: NAME }
 
   async function judge(exchange: Exchange): Promise<Judged> {
@@ -51,7 +52,8 @@ function createInstance(config: TokenLimitConfig, deps: Deps, llm: LlmToolkit) {
     const facts = await readFacts(exchange, headerNames)
     const model = asked.models[0] ?? ''
     const learnedBy = `${identityOf(facts.caller)}/${tagged('model', model.toLowerCase())}`
-    const estimate = estimateOf(asked, learned.get(learnedBy), config, llm)
+    const estimate =
+      asked.kind === 'metered' ? await estimateCall(asked.call, learned.get(learnedBy), config, countTexts) : NO_TOKENS
     const applied = applicableRules(rules, facts, asked.models)
     const { askers, refused, wouldRefuse } = claimsFor(applied, facts, asked, estimate)
     const report = reportOf(asked, estimate)
@@ -60,8 +62,10 @@ function createInstance(config: TokenLimitConfig, deps: Deps, llm: LlmToolkit) {
     const id = deps.random.id()
     const result = await store.reserve({ id, claims: askers.map(({ claim }) => claim) })
     const refusal = refusalOf(askers, result, asked, deps.clock.now())
-    if (!result.admitted && refusal !== undefined)
+    if (!result.admitted) {
+      if (refusal === undefined) return { decision: NO_ROOM, report }
       return { decision: refusal.reject, report: { ...report, rule: refusal.rule } }
+    }
     const held = hold(askers, result, asked, estimate, learnedBy)
     try {
       const shown = askers.flatMap((asker, index) => {
@@ -151,30 +155,12 @@ function pass(parts: Omit<Pass, 'type' | 'wouldReject'>, wouldReject: Reject | u
   return { type: 'pass', ...parts, ...(wouldReject === undefined ? {} : { wouldReject }) }
 }
 
-function reportOf(asked: Asked, estimated: Estimate): Report {
-  return asked.kind === 'metered' ? { model: asked.call.model, estimated } : {}
+function reportOf(asked: Asked, { input, output }: Estimate): Report {
+  return asked.kind === 'metered' ? { model: asked.call.model, estimated: { input, output } } : {}
 }
 
 function dialectOf(asked: Asked) {
   return asked.kind === 'metered' ? asked.call.protocol.rateLimitHeaders : 'none'
-}
-
-function estimateOf(
-  asked: Asked,
-  learned: Learned | undefined,
-  config: TokenLimitConfig,
-  llm: LlmToolkit,
-): Estimate & { readonly texts: number } {
-  if (asked.kind === 'counted') return { input: 0, output: 0, texts: 0 }
-  const { input, candidates, generates } = asked.call
-  const texts = llm.estimateTokens(input.texts)
-  const flat = input.images * config.image_tokens + input.audio * config.audio_tokens + input.files * config.file_tokens
-  const unseen = input.unseen ? Math.max(config.unseen_input_tokens, learned?.lastInput ?? 0) : 0
-  return {
-    input: Math.ceil(texts * (learned?.inputRatio ?? 1)) + input.tokenIds + flat + unseen,
-    output: generates ? expectedOutput(learned?.output, config.default_output_tokens) * candidates : 0,
-    texts,
-  }
 }
 
 /** The refusal of the rules that have no room: the enforced ones', or what a shadow rule held back. */
@@ -199,7 +185,7 @@ function hold(
   askers: readonly Asker[],
   result: ReserveResult,
   asked: Asked,
-  estimate: Estimate & { readonly texts: number },
+  estimate: Estimate,
   learnedBy: string,
 ): Held {
   const clippedTo = result.clippedTo ?? Number.POSITIVE_INFINITY
@@ -212,12 +198,7 @@ function hold(
   return { version: 1, entries, call: heldCall(asked.call, estimate, output, learnedBy) }
 }
 
-function heldCall(
-  call: LlmCall,
-  estimate: Estimate & { readonly texts: number },
-  output: number,
-  learnedBy: string,
-): HeldCall {
+function heldCall(call: LlmCall, estimate: Estimate, output: number, learnedBy: string): HeldCall {
   const { images, audio, files, unseen, tokenIds } = call.input
   const onlyTexts = images + audio + files === 0 && !unseen && estimate.texts > 0
   return {

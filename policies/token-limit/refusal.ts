@@ -20,6 +20,9 @@ export interface ShortStanding extends Standing {
   readonly asking: Asking
 }
 
+/** For a store that refuses without saying who did. */
+export const NO_ROOM = refuse('rate_limit_exceeded', 'A limit is reached.')
+
 /**
  * @param standings every rule that is shown to the caller
  * @param short the rules that refuse, at least one
@@ -33,7 +36,7 @@ export function refuseShort(
   const wait = longestWait(short)
   const worst = short.find(({ result }) => result.retryAfterMs === wait) ?? short[0]
   const headers = refusalHeaders(standings, dialect, now)
-  if (worst === undefined) return { ...refuse('rate_limit_exceeded', 'A limit is reached.'), headers }
+  if (worst === undefined) return { ...NO_ROOM, headers }
   const code = wait === Number.POSITIVE_INFINITY ? 'request_exceeds_limit' : 'rate_limit_exceeded'
   return { ...refuse(code, describe(worst, wait)), headers }
 }

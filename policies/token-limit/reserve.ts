@@ -3,6 +3,7 @@
 import type { Reject } from '../policy.ts'
 import type { Claim, ClaimResult, CounterSpec } from '../stores/ports.ts'
 import { budgetFor } from './budget.ts'
+import type { Estimate } from './estimate.ts'
 import type { Standing } from './headers.ts'
 import type { HeldEntry } from './held.ts'
 import { counterName, type Facts } from './keys.ts'
@@ -14,13 +15,6 @@ import { counterOf, type Rule } from './rules.ts'
 export interface Asker {
   readonly rule: Rule
   readonly claim: Claim
-}
-
-/** Estimated tokens of a request. */
-export interface Estimate {
-  readonly input: number
-  /** Output this caller and model usually produce, all candidates together. */
-  readonly output: number
 }
 
 export interface Claims {

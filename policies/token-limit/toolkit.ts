@@ -1,5 +1,6 @@
 /** What this policy needs to know of LLM APIs, so that tests can bring their own. */
 
+import type { EncodingName, Tokenizer } from '../llm/estimate.ts'
 import type { JsonBody } from '../llm/json.ts'
 import type { ExtraOperation } from '../llm/operations.ts'
 import type { Operation } from '../llm/protocol.ts'
@@ -12,6 +13,10 @@ export interface LlmToolkit {
   parseBody(bytes: Uint8Array): JsonBody
   /** Tokens of the texts by characters and script, uncorrected. */
   estimateTokens(texts: readonly string[]): number
+  /** The encoding that comes nearest to a model's own. */
+  encodingOf(model: string): EncodingName
+  /** @throws {PortcullisError} `tokenizer_missing`. */
+  loadTokenizer(encoding: EncodingName): Promise<Tokenizer>
   estimateDelivered(delivered: Delivered): number
   /** Moves a ratio of real to estimated tokens towards what was just seen. */
   correctRatio(ratio: number | undefined, estimated: number, actual: number): number
