@@ -12,7 +12,7 @@ export interface StringKind {
   /** Inclusive, in Unicode code points. The least is 1 unless set to 0. */
   readonly minLength?: number
   readonly maxLength?: number
-  /** The same rule as a JavaScript pattern (with the `u` flag) and as a Lua one, both anchored with `^` and `$`. */
+  /** The same rule as a JavaScript pattern (with the `u` flag) and as a Lua one, both anchored with `^`. */
   readonly pattern?: { readonly js: string; readonly lua: string }
   /** Kong may resolve it from a vault; it never appears in a log or error. */
   readonly secret?: boolean
