@@ -2,7 +2,7 @@
 
 import { randomBytes } from 'node:crypto'
 import { performance } from 'node:perf_hooks'
-import type { Clock, Deps, Logger, Random } from '../../policies/policy.ts'
+import type { Clock, Deps, Logger, Random, Reservation } from '../../policies/policy.ts'
 import { createRuntime } from '../../policies/runtime.ts'
 import { openLimitStore } from '../../policies/stores/open.ts'
 
@@ -13,9 +13,11 @@ export interface Host {
   readonly deps: Deps
   /** Milliseconds that Kong may wait for one plugin in one request. */
   readonly deadlineMs: number
-  /** Counts work as open until it is done, so that a shutdown waits for it. The work never throws. */
+  /** Counts work as open until it is done, so that a shutdown waits for it. Returns the work itself. */
   track(work: Promise<void>): Promise<void>
   readonly openWork: number
+  /** Told of what a passed request holds. */
+  readonly onReserved: (reservation: Reservation) => void
   /** True when all tracked work was done within `ms`. */
   drain(ms: number): Promise<boolean>
   /** Closes what the policies opened. */
@@ -25,6 +27,7 @@ export interface Host {
 export interface HostOptions {
   readonly logger: Logger
   readonly deadlineMs?: number
+  readonly onReserved?: (reservation: Reservation) => void
 }
 
 export const systemClock: Clock = {
@@ -49,10 +52,12 @@ export function createHost(options: HostOptions): Host {
   return {
     deps: { ...base, openLimitStore: (config) => openLimitStore(config, base) },
     deadlineMs: options.deadlineMs ?? DEFAULT_DEADLINE_MS,
+    onReserved: options.onReserved ?? (() => undefined),
     track(work) {
-      const tracked = work.finally(() => open.delete(tracked))
-      open.add(tracked)
-      return tracked
+      const done = () => void open.delete(settled)
+      const settled = work.then(done, done)
+      open.add(settled)
+      return work
     },
     get openWork() {
       return open.size

@@ -1,6 +1,6 @@
 /** Makes a Kong plugin of a policy. */
 
-import { CODES, PortcullisError } from '../../policies/errors.ts'
+import { PortcullisError } from '../../policies/errors.ts'
 import { createPipeline, type Pipeline } from '../../policies/pipeline.ts'
 import type { Policy } from '../../policies/policy.ts'
 import type { Fields } from '../../policies/schema/fields.ts'
@@ -11,6 +11,7 @@ import { UNSEEN_WITHOUT_EDGE } from './adapter/exchange-pdk.ts'
 import type { KongPdk } from './adapter/pdk.ts'
 import { settle } from './adapter/settle.ts'
 import { type Host, processHost } from './host.ts'
+import { UNAVAILABLE_REPLY } from './unavailable.ts'
 import { VERSION } from './version.ts'
 
 /** What `kong-pdk` expects of a plugin's module. */
@@ -33,10 +34,15 @@ interface Configured {
   readonly pluginId: string
 }
 
+/** A config that was refused, and why; names fields and never quotes a value. */
+interface Misconfigured {
+  readonly reason: string
+}
+
 export function kongPlugin<F extends Fields>(name: string, priority: number, policy: Policy<F>): KongPlugin {
   /** State lives in the process's runtime: Kong throws instances away after an idle minute and on every reload. */
   class Plugin implements KongPhases {
-    private readonly configured: Configured | undefined
+    private readonly configured: Configured | Misconfigured
 
     constructor(config: unknown) {
       this.configured = configure(name, policy, config, processHost())
@@ -45,7 +51,7 @@ export function kongPlugin<F extends Fields>(name: string, priority: number, pol
     access(kong: unknown): Promise<void> {
       const pdk = kong as KongPdk
       const host = processHost()
-      if (this.configured === undefined) return refuseUnconfigured(pdk)
+      if ('reason' in this.configured) return refuseAll(name, pdk, this.configured)
       return host.track(
         access(pdk, {
           plugin: name,
@@ -54,6 +60,7 @@ export function kongPlugin<F extends Fields>(name: string, priority: number, pol
           logger: host.deps.logger,
           deadlineMs: host.deadlineMs,
           onNoFacts: () => warnOnce(name, host),
+          onReserved: (reservation) => host.onReserved(reservation),
           inBackground: (work) => void host.track(work),
         }),
       )
@@ -61,7 +68,7 @@ export function kongPlugin<F extends Fields>(name: string, priority: number, pol
 
     log(kong: unknown): Promise<void> {
       const host = processHost()
-      if (this.configured === undefined) return Promise.resolve()
+      if ('reason' in this.configured) return Promise.resolve()
       const { pipeline } = this.configured
       return host.track(settle(kong as KongPdk, { plugin: name, pipeline, logger: host.deps.logger }))
     }
@@ -69,13 +76,13 @@ export function kongPlugin<F extends Fields>(name: string, priority: number, pol
   return { Name: name, Version: VERSION, Priority: priority, Schema: toKongSchema(policy.fields), Plugin }
 }
 
-/** Undefined when the config is bad: the instance then refuses every request, whatever Kong makes of an error. */
+/** Never throws: an instance with a bad config refuses every request, whatever Kong makes of an error. */
 function configure<F extends Fields>(
   name: string,
   policy: Policy<F>,
   input: unknown,
   host: Host,
-): Configured | undefined {
+): Configured | Misconfigured {
   const { logger } = host.deps
   try {
     const pluginId = (input as { readonly __plugin_id?: unknown } | null)?.__plugin_id
@@ -88,15 +95,15 @@ function configure<F extends Fields>(
     // A ConfigError names fields and never quotes a value; of any other error only the kind is safe.
     const reason = error instanceof PortcullisError ? error.message : error instanceof Error ? error.name : typeof error
     logger.error('CONFIG REFUSED: every request of this plugin is answered with 503', { plugin: name, reason })
-    return undefined
+    return { reason }
   }
 }
 
-async function refuseUnconfigured(kong: KongPdk): Promise<void> {
-  const { status } = CODES.policy_unavailable
-  const error = { message: 'The gateway could not decide on this request.', code: 'policy_unavailable' }
-  const headers = { 'content-type': 'application/json', 'cache-control': 'no-store' }
-  await kong.response.exit(status, JSON.stringify({ error }), headers)
+async function refuseAll(plugin: string, kong: KongPdk, { reason }: Misconfigured): Promise<void> {
+  // At level error, for every request: Kong shows what this process writes to stderr at level info only.
+  await kong.log.err(`${plugin} refuses every request, because its config is refused: ${reason}`)
+  const { status, body, headers } = UNAVAILABLE_REPLY
+  await kong.response.exit(status, body, headers)
 }
 
 const warned = new Set<string>()

@@ -1,6 +1,7 @@
 /** The server process: signals, logs, metrics. Everything that only `serve` needs is loaded here. */
 
 import { PortcullisError } from '../../policies/errors.ts'
+import type { Logger } from '../../policies/policy.ts'
 import { createHost, useHost } from './host.ts'
 import { loadPlugins } from './registry.ts'
 import type { RunningServer } from './server/serve.ts'
@@ -25,10 +26,14 @@ export async function run(options: RunOptions): Promise<void> {
     import('kong-pdk/lib/mod.js'),
   ])
   const logger = createLogger(options.logLevel)
-  const host = createHost({ logger, deadlineMs: options.deadlineMs })
-  useHost(host)
   let running: RunningServer | undefined
-  const status = await statusOn(options.metricsPort, () => running?.state)
+  const status = await statusOn(options.metricsPort, () => running?.state, logger)
+  const host = createHost({
+    logger,
+    deadlineMs: options.deadlineMs,
+    ...(status === undefined ? {} : { onReserved: status.onReserved }),
+  })
+  useHost(host)
 
   async function end(reason: string): Promise<void> {
     logger.info('ending', { reason })
@@ -57,16 +62,17 @@ export async function run(options: RunOptions): Promise<void> {
   })
 }
 
-async function statusOn(port: number | undefined, state: () => RunningServer['state'] | undefined) {
+async function statusOn(port: number | undefined, state: () => RunningServer['state'] | undefined, logger: Logger) {
   if (port === undefined) return undefined
   const [{ createMetrics }, { startStatusServer }] = await Promise.all([
     import('./server/metrics.ts'),
     import('./server/status-server.ts'),
   ])
   const metrics = createMetrics(state)
-  const server = await startStatusServer(port, { state, metrics })
+  const server = startStatusServer(port, { state, metrics }, logger)
   return {
     observer: metrics.observer,
+    onReserved: metrics.onReserved,
     close() {
       server.close()
       metrics.close()

@@ -5,10 +5,11 @@ import { recognise } from '../../../policies/llm/operations.ts'
 import type { Protocol } from '../../../policies/llm/protocol.ts'
 import { tapWire } from '../../../policies/llm/tap-wire.ts'
 import type { PassVerdict, Pipeline, Verdict } from '../../../policies/pipeline.ts'
-import type { Clock, Edits, Exchange, Logger, Reject } from '../../../policies/policy.ts'
+import type { Clock, Edits, Exchange, Logger, Reject, Reservation } from '../../../policies/policy.ts'
 import { refusalReply } from '../../../policies/reply.ts'
 import { publish } from '../../../policies/telemetry.ts'
 import { entryKey, FACTS_KEY, type Facts, makeEntry, readFacts } from '../shared-context.ts'
+import { UNAVAILABLE, UNKNOWN_REQUEST } from '../unavailable.ts'
 import { exchangeFromFacts } from './exchange-facts.ts'
 import { exchangeFromPdk } from './exchange-pdk.ts'
 import type { KongPdk } from './pdk.ts'
@@ -25,15 +26,10 @@ export interface AccessOptions {
   readonly deadlineMs: number
   /** Called for every request that came without facts of `llm-edge`. */
   readonly onNoFacts: () => void
+  /** Called for everything that a passed request holds. */
+  readonly onReserved: (reservation: Reservation) => void
   /** Keeps what goes on after the answer known, so that a shutdown waits for it. */
   readonly inBackground: (work: Promise<void>) => void
-}
-
-const UNAVAILABLE: Reject = {
-  type: 'reject',
-  status: CODES.policy_unavailable.status,
-  code: 'policy_unavailable',
-  message: 'The gateway could not decide on this request.',
 }
 
 const TRUNCATED: Reject = {
@@ -56,7 +52,7 @@ export async function access(kong: KongPdk, options: AccessOptions): Promise<voi
   }
   const decided = verdict ?? UNAVAILABLE
   if (decided.type === 'pass') await letThrough(kong, decided, seen, options)
-  else await refuse(kong, decided, seen)
+  else await refuse(kong, decided, seen, options)
 }
 
 /** What a refusal's shape depends on, as far as it was read. */
@@ -97,12 +93,13 @@ async function letThrough(kong: KongPdk, verdict: PassVerdict, seen: Seen, optio
       reservations: verdict.reservations,
     })
     marked = true
+    verdict.reservations.forEach(options.onReserved)
     await kong.ctx.shared.set(entryKey(options.plugin), entry)
   } catch (error) {
     reportFault(options, error)
     // Once the entry is under way Kong may have it and let the request through: then its log phase settles.
     if (!marked) options.inBackground(giveBack(verdict, options))
-    await refuse(kong, UNAVAILABLE, seen)
+    await refuse(kong, UNAVAILABLE, seen, options)
   }
 }
 
@@ -117,12 +114,22 @@ async function applyEdits(kong: KongPdk, edits: Edits, seen: Seen): Promise<void
   for (const name of edits.removeHeaders ?? []) await kong.service.request.clearHeader(name)
 }
 
-async function refuse(kong: KongPdk, reject: Reject, seen: Seen): Promise<void> {
+async function refuse(kong: KongPdk, reject: Reject, seen: Seen, options: AccessOptions): Promise<void> {
+  if (reject.code === 'policy_unavailable') await tellKong(kong, options)
   const reply = refusalReply(reject, {
     protocol: protocolOf(seen.exchange),
-    requestId: seen.exchange?.requestId ?? '',
+    requestId: seen.exchange?.requestId ?? UNKNOWN_REQUEST,
   })
   await kong.response.exit(reply.status, reply.body, reply.headers)
+}
+
+/** Where operators look first: Kong copies this process's own lines at level info, below its default. */
+async function tellKong(kong: KongPdk, options: AccessOptions): Promise<void> {
+  try {
+    await kong.log.err(`${options.plugin} could not decide, so the request is refused; see the plugin server's log`)
+  } catch {
+    // The event is over, so nobody waits for the refusal either.
+  }
 }
 
 function protocolOf(exchange: Exchange | undefined): Protocol | undefined {

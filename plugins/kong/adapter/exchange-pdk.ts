@@ -12,6 +12,7 @@ export const UNSEEN_WITHOUT_EDGE = [
   'ACL groups',
   'a fingerprint of the credential',
   'the usage in replies, unless ai-proxy logs it',
+  'the usage event of a stream, which then also reaches a caller who did not ask for it',
   'a chunked body over the cap (the client gets 500 instead of 413)',
 ] as const
 

@@ -60,6 +60,8 @@ export interface KongPdk {
     setHeaders(headers: Readonly<Record<string, string>>): Promise<unknown>
   }
   readonly log: {
+    /** To Kong's own log at level error. What a plugin server writes to stderr gets there at level info only. */
+    err(message: string): Promise<unknown>
     /** JSON text of what Kong's loggers get. Log phase only; holds the query string and provider keys. */
     serialize(): Promise<string | undefined>
   }

@@ -1,6 +1,7 @@
 /** Prometheus metrics of one plugin server. Labels hold only names from code and config, never a caller's. */
 
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import type { Reservation } from '../../../policies/policy.ts'
 import {
   channels,
   type DecisionEvent,
@@ -14,6 +15,7 @@ import type { EventObserver } from './server.ts'
 
 export interface Metrics {
   readonly observer: EventObserver & ListenerObserver
+  readonly onReserved: (reservation: Reservation) => void
   readonly contentType: string
   /** The text that Prometheus reads. */
   render(): Promise<string>
@@ -123,8 +125,6 @@ export function createMetrics(state: () => ServerState | undefined): Metrics {
     const { policy, decision, code = '', wouldReject = '' } = event
     decisions.inc({ policy, decision, code, would_reject: wouldReject })
     decisionSeconds.observe({ policy }, event.durationMs / 1_000)
-    if (decision === 'pass' && event.estimated !== undefined)
-      tokens.inc({ policy, kind: 'reserved' }, event.estimated.input + event.estimated.output)
   }
 
   function onSettle(event: SettleEvent): void {
@@ -168,6 +168,9 @@ export function createMetrics(state: () => ServerState | undefined): Metrics {
         events.inc({ plugin, phase, ended })
         roundTrips.observe({ plugin, phase }, frames)
       },
+    },
+    onReserved({ policy, estimated }) {
+      tokens.inc({ policy, kind: 'reserved' }, estimated.input + estimated.output)
     },
     contentType: registry.contentType,
     render: () => registry.metrics(),

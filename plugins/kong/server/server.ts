@@ -7,6 +7,7 @@ import { randomInt } from 'node:crypto'
 import type { Instance, Module } from 'kong-pdk/lib/mod.js'
 import Pdk from 'kong-pdk/pdk.js'
 import type { Logger } from '../../../policies/policy.ts'
+import { UNAVAILABLE_REPLY } from '../unavailable.ts'
 import type { EventEnd, KongEvent, Phase, ToKong } from './event.ts'
 import { createEventTable, type EventLimits, phaseOfId } from './event-table.ts'
 import { createInstances, MAX_FIRST_ID, RpcError } from './instances.ts'
@@ -50,19 +51,10 @@ const STEP_METHODS: ReadonlySet<string> = new Set(
   ),
 )
 
-const REFUSAL_BODY = JSON.stringify({
-  error: {
-    message: 'The gateway could not decide on this request.',
-    type: 'service_unavailable_error',
-    param: null,
-    code: 'policy_unavailable',
-  },
-})
-
 /** Makes Kong answer 503 by itself. */
 export const REFUSAL: ToKong = {
   Method: 'kong.response.exit',
-  Args: [503, REFUSAL_BODY, { 'content-type': 'application/json', 'cache-control': 'no-store' }],
+  Args: [UNAVAILABLE_REPLY.status, UNAVAILABLE_REPLY.body, UNAVAILABLE_REPLY.headers],
 }
 
 export function createPluginServer(options: PluginServerOptions): PluginServer {

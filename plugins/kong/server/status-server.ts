@@ -1,8 +1,8 @@
 /** `/healthz` and `/metrics` on the loopback. */
 
-import { createServer, type Server } from 'node:http'
+import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { PortcullisError } from '../../../policies/errors.ts'
+import type { Logger } from '../../../policies/policy.ts'
 import type { ServerState } from './serve.ts'
 
 export interface StatusSource {
@@ -11,12 +11,18 @@ export interface StatusSource {
 }
 
 export interface StatusServer {
-  readonly port: number
+  /** Undefined while another process has the port. */
+  readonly port: number | undefined
   close(): void
 }
 
-/** @throws {PortcullisError} `metrics_port_unusable` */
-export async function startStatusServer(port: number, source: StatusSource): Promise<StatusServer> {
+const RETRY_MS = 500
+
+/**
+ * Never keeps the process from its work: while the port is taken it says so and tries again. On `kong reload` the
+ * process before this one still has it.
+ */
+export function startStatusServer(port: number, source: StatusSource, logger: Logger): StatusServer {
   const server = createServer((request, response) => {
     const path = request.url?.split('?', 1)[0]
     if (request.method !== 'GET') response.writeHead(405).end()
@@ -34,22 +40,24 @@ export async function startStatusServer(port: number, source: StatusSource): Pro
   })
   server.headersTimeout = 5_000
   server.requestTimeout = 10_000
-  await listen(server, port)
+  let retry: NodeJS.Timeout | undefined
+  let said = false
+  const listen = () => server.listen({ port, host: '127.0.0.1' })
+  server.on('error', (error: NodeJS.ErrnoException) => {
+    if (!said) logger.warn('metrics port not available; trying on', { port, code: error.code })
+    said = true
+    retry = setTimeout(listen, RETRY_MS).unref()
+  })
+  listen()
   server.unref()
   return {
-    port: (server.address() as AddressInfo).port,
+    get port() {
+      return (server.address() as AddressInfo | null)?.port
+    },
     close() {
+      clearTimeout(retry)
       server.close()
       server.closeAllConnections()
     },
   }
-}
-
-function listen(server: Server, port: number): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once('error', (error: NodeJS.ErrnoException) =>
-      reject(new PortcullisError('metrics_port_unusable', `cannot listen on 127.0.0.1:${port}: ${error.code}`)),
-    )
-    server.listen({ port, host: '127.0.0.1' }, resolve)
-  })
 }
