@@ -57,7 +57,7 @@ export interface Asked {
 }
 
 export function generate(asked: Asked, knobs: Knobs, serial: number, created: number): Generation {
-  const limit = asked.maxOutput ?? Number.POSITIVE_INFINITY
+  const limit = knobs.disobey === 1 ? Number.POSITIVE_INFINITY : (asked.maxOutput ?? Number.POSITIVE_INFINITY)
   const wanted = knobs.say === '' ? words(knobs.output) : piecesOf(knobs.say)
   const reasoningTokens = Math.min(knobs.reasoning, limit)
   const pieces = wanted.slice(0, Math.max(0, limit - reasoningTokens))

@@ -47,6 +47,8 @@ export interface Knobs {
   readonly ending: 'lf' | 'crlf' | 'cr'
   /** 1: SSE comments between events. */
   readonly comments: number
+  /** 1: says everything, whatever output limit the request has. */
+  readonly disobey: number
   /** Bytes a write; 0 writes whole events. */
   readonly cut: number
 }
@@ -70,6 +72,7 @@ export const DEFAULT_KNOBS: Knobs = {
   done: 1,
   ending: 'lf',
   comments: 0,
+  disobey: 0,
   cut: 0,
 }
 
