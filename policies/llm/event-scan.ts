@@ -3,6 +3,8 @@
  * parse is worth its while. One pass over the bytes, no allocation: every event of every stream goes through here.
  */
 
+import { createScanMemo, type ScanMemo } from './scan-memo.ts'
+
 export interface ScanRules {
   readonly usageMember: string
   readonly textKeys: readonly string[]
@@ -26,6 +28,7 @@ export const HAS_TEXT = 4
 
 const QUOTE = 0x22
 const BACKSLASH = 0x5c
+const COLON = 0x3a
 
 type Meaning = 'text' | 'skip' | 'usage' | 'type'
 
@@ -38,44 +41,77 @@ export function createEventScanner(rules: ScanRules): EventScanner {
   const characters = new Float64Array(4)
   const known = knownByLength(rules)
   const finals = rules.finalTypes.map((type) => new TextEncoder().encode(type))
+  const head = createScanMemo()
+  const tail = createScanMemo()
 
   function scan(bytes: Uint8Array, start: number, end: number): number {
     let found = 0
-    let depth = 0
-    /** While positive, text does not count: we are inside a skipped key's value that opened at this depth. */
-    let mutedAt = 0
-    for (let at = start; at < end; at++) {
+    /** How many objects and lists are open inside the skipped value that we are in; 0 outside of one. */
+    let muted = 0
+    let at = head.resume(bytes, start, end)
+    /** Where a text's opening quote is, once that is known. */
+    let textAt = head.onText ? at : -1
+    let recording: ScanMemo | undefined
+    if (head.record(start)) {
+      recording = head
+      at = start
+      textAt = -1
+    }
+    while (at < end) {
       const byte = bytes[at] as number
-      if (byte === QUOTE) {
-        const close = stringEnd(bytes, at, end)
-        const colon = skipSpace(bytes, close + 1, end)
-        if (colon >= end || bytes[colon] !== 0x3a) {
-          at = close
-          continue
+      if (byte !== QUOTE) {
+        if (muted > 0) {
+          if (isOpening(byte)) muted++
+          else if (isClosing(byte)) muted--
         }
-        const value = skipSpace(bytes, colon + 1, end)
-        const meaning = lookUp(known, bytes, at + 1, close)
-        at = value - 1
-        if (meaning === undefined) continue
-        if (meaning === 'usage') {
-          if (bytes[value] !== 0x6e) found |= MAY_HAVE_USAGE
-        } else if (meaning === 'skip') {
-          if (mutedAt === 0 && isOpening(bytes[value])) mutedAt = depth + 1
-        } else if (bytes[value] === QUOTE) {
-          if (meaning === 'type') {
-            if (namesOne(finals, bytes, value + 1, end)) found |= MAY_BE_FINAL
-          } else if (mutedAt === 0) {
-            if (bytes[value + 1] !== QUOTE) found |= HAS_TEXT
-            at = countString(bytes, value, end, characters)
-          }
-        }
-      } else if (byte === 0x7b || byte === 0x5b) depth++
-      else if (byte === 0x7d || byte === 0x5d) {
-        if (depth === mutedAt) mutedAt = 0
-        depth--
+        at++
+        continue
+      }
+      if (at === textAt) {
+        at = countString(bytes, at, end, characters) + 1
+        if (at === textAt + 2 || (found & HAS_TEXT) !== 0) continue
+        found |= HAS_TEXT
+        const behind = at
+        at = tail.resume(bytes, behind, end)
+        if (tail.record(behind)) {
+          recording = tail
+          at = behind
+        } else if (tail.onText) textAt = at
+        continue
+      }
+      const close = stringEnd(bytes, at, end)
+      let colon = close + 1
+      if (bytes[colon] !== COLON) colon = skipSpace(bytes, colon, end)
+      if (bytes[colon] !== COLON || colon >= end) {
+        at = close + 1
+        continue
+      }
+      if (recording !== undefined) recording.note(at)
+      const meaning = lookUp(known, bytes, at + 1, close)
+      const value = meaning === undefined ? colon + 1 : skipSpace(bytes, colon + 1, end)
+      at = value
+      if (meaning === undefined || !matters(meaning, bytes, value, end, muted)) continue
+      recording?.keep(bytes, value + 1, meaning === 'text')
+      recording = undefined
+      if (meaning === 'usage') found |= MAY_HAVE_USAGE
+      else if (meaning === 'type') found |= MAY_BE_FINAL
+      else if (meaning === 'text') textAt = at
+      else {
+        muted = 1
+        at++
       }
     }
+    recording?.keep(bytes, end, false)
     return found
+  }
+
+  /** Whether the value of a known key changes anything: an empty text or a null does not. */
+  function matters(meaning: Meaning, bytes: Uint8Array, value: number, end: number, muted: number): boolean {
+    const opening = bytes[value] as number
+    if (meaning === 'usage') return opening !== 0x6e
+    if (meaning === 'type') return opening === QUOTE && namesOne(finals, bytes, value + 1, end)
+    if (muted > 0) return false
+    return meaning === 'skip' ? isOpening(opening) : opening === QUOTE && bytes[value + 1] !== QUOTE
   }
 
   return { characters, scan }
@@ -102,7 +138,10 @@ function lookUp(
 ): Meaning | undefined {
   const candidates = byLength[end - start]
   if (candidates === undefined) return undefined
-  for (const candidate of candidates) if (isAt(candidate.bytes, bytes, start)) return candidate.meaning
+  for (let index = 0; index < candidates.length; index++) {
+    const candidate = candidates[index] as Known
+    if (isAt(candidate.bytes, bytes, start)) return candidate.meaning
+  }
   return undefined
 }
 
@@ -117,8 +156,12 @@ function namesOne(names: readonly Uint8Array[], bytes: Uint8Array, start: number
   return false
 }
 
-function isOpening(byte: number | undefined): boolean {
+function isOpening(byte: number): boolean {
   return byte === 0x7b || byte === 0x5b
+}
+
+function isClosing(byte: number): boolean {
+  return byte === 0x7d || byte === 0x5d
 }
 
 function skipSpace(bytes: Uint8Array, from: number, end: number): number {

@@ -11,8 +11,8 @@ export const MAX_EVENT_BYTES = 1024 * 1024
 
 /** What a parser found. Offsets are into the chunk that was pushed last, just behind the blank line. */
 export interface SseHandler {
-  /** The data is only valid during the call. Return true to stop parsing the chunk. */
-  event(data: Uint8Array, chunkOffset: number, type: string): boolean
+  /** The data is `bytes` from `start` to `end`, valid during the call. Return true to stop parsing the chunk. */
+  event(bytes: Uint8Array, start: number, end: number, chunkOffset: number, type: string): boolean
   /** A block without data: comments, or nothing. */
   block(chunkOffset: number): void
   /** A block over {@link MAX_EVENT_BYTES}. */
@@ -59,6 +59,12 @@ export function createSseParser(handler: SseHandler): SseParser {
       if (eol === -1) {
         keepPartial(chunk.subarray(at))
         break
+      }
+      // Nearly every event is one data line and a blank one: nothing to collect.
+      if (!hasCr && chunk[eol + 1] === LF && !first && !isOpen() && isPlainData(chunk, at, eol)) {
+        if (handler.event(chunk, at + 6, eol, eol + 2, '')) return
+        at = eol + 2
+        continue
       }
       let next = eol + 1
       if (chunk[eol] === CR) {
@@ -142,16 +148,20 @@ export function createSseParser(handler: SseHandler): SseParser {
     else if (lines.length === 0) handler.block(chunkOffset)
     else {
       const bytes = lines.length === 1 ? (lines[0] as Uint8Array) : join(withLineFeeds(lines))
-      return handler.event(bytes, chunkOffset, name)
+      return handler.event(bytes, 0, bytes.length, chunkOffset, name)
     }
     return false
+  }
+
+  function isOpen(): boolean {
+    return hasFields || over || partialSize > 0
   }
 
   return {
     push,
     end,
     get open() {
-      return hasFields || over || partialSize > 0
+      return isOpen()
     },
     get over() {
       return over
@@ -169,8 +179,8 @@ export interface SseEvent {
 export function parseSse(stream: Uint8Array): SseEvent[] {
   const events: SseEvent[] = []
   const parser = createSseParser({
-    event(data, _offset, type) {
-      events.push({ type, data: text(data, 0, data.length) })
+    event(bytes, start, end, _offset, type) {
+      events.push({ type, data: text(bytes, start, end) })
       return false
     },
     block() {},
@@ -185,6 +195,16 @@ const DATA = [0x64, 0x61, 0x74, 0x61]
 const EVENT = [0x65, 0x76, 0x65, 0x6e, 0x74]
 const LINE_FEED = Uint8Array.of(LF)
 const decoder = new TextDecoder('utf-8', { ignoreBOM: true })
+
+/** A line that starts with `data: `, and is within the cap. */
+function isPlainData(bytes: Uint8Array, start: number, end: number): boolean {
+  return (
+    bytes[start + 4] === COLON &&
+    bytes[start + 5] === SPACE &&
+    end - start - 6 < MAX_EVENT_BYTES &&
+    isField(bytes, start, end, DATA)
+  )
+}
 
 function isField(bytes: Uint8Array, start: number, end: number, name: readonly number[]): boolean {
   if (end - start < name.length) return false

@@ -9,8 +9,8 @@ import { parseJson, type TapResult, usageFromMember } from './tap-report.ts'
 import { type Delivered, inputOnly, mergeUsage, type Usage } from './usage.ts'
 
 export interface TapState {
-  /** Learns from the data of one event; returns whether the caller must not see it. */
-  event(data: Uint8Array): boolean
+  /** Learns from one event, its data being `bytes` from `start` to `end`; returns whether to withhold it. */
+  event(bytes: Uint8Array, start: number, end: number): boolean
   /** Learns from the usage member of a whole JSON reply. */
   member(json: Uint8Array): void
   /** The reply came to its proper end. */
@@ -31,14 +31,14 @@ export function createTapState(plan: TapPlan, protocol: Protocol): TapState {
   let sawFinal = false
   let firstEvent: string | undefined
 
-  function event(data: Uint8Array): boolean {
-    if (isDone(data)) {
+  function event(bytes: Uint8Array, start: number, end: number): boolean {
+    if (end - start === DONE.length && text(bytes, start, end) === DONE) {
       sawFinal = true
       return false
     }
-    const found = scanner.scan(data, 0, data.length)
-    if (plan.maxOutputTokens !== undefined) firstEvent ??= decoder.decode(data)
-    const parsed = (found & (MAY_HAVE_USAGE | MAY_BE_FINAL)) === 0 ? undefined : parseJson(decoder.decode(data))
+    const found = scanner.scan(bytes, start, end)
+    if (plan.maxOutputTokens !== undefined) firstEvent ??= text(bytes, start, end)
+    const parsed = (found & (MAY_HAVE_USAGE | MAY_BE_FINAL)) === 0 ? undefined : parseJson(text(bytes, start, end))
     const reported = parsed === undefined ? undefined : protocol.eventUsage(parsed, usage)
     // Text behind an output figure shows that it was a running one.
     if ((found & HAS_TEXT) !== 0 && usage?.outputTokens !== undefined) usage = inputOnly(usage)
@@ -73,10 +73,10 @@ export function createTapState(plan: TapPlan, protocol: Protocol): TapState {
         tokens: estimateDelivered(delivered()),
       }),
     result(cut) {
-      const text = delivered()
+      const seen = delivered()
       return {
         ...(usage === undefined ? {} : { usage }),
-        ...(text.characters.some((count) => count > 0) ? { delivered: text } : {}),
+        ...(seen.characters.some((count) => count > 0) ? { delivered: seen } : {}),
         sawFinal,
         cut,
       }
@@ -84,6 +84,6 @@ export function createTapState(plan: TapPlan, protocol: Protocol): TapState {
   }
 }
 
-function isDone(data: Uint8Array): boolean {
-  return data.length === DONE.length && decoder.decode(data) === DONE
+function text(bytes: Uint8Array, start: number, end: number): string {
+  return decoder.decode(bytes.subarray(start, end))
 }

@@ -69,8 +69,8 @@ function eventReader(state: TapState, withhold: boolean): Reader {
   let strayLf = false
 
   const parser = createSseParser({
-    event(data, offset) {
-      if (state.event(data)) {
+    event(bytes, start, end, offset) {
+      if (state.event(bytes, start, end)) {
         drop(offset)
         return false
       }
@@ -78,7 +78,7 @@ function eventReader(state: TapState, withhold: boolean): Reader {
       if (state.overBudget()) {
         cut = true
         forward(offset)
-        out.push(encode(state.finalEvents(data)))
+        out.push(encode(state.finalEvents(bytes.subarray(start, end))))
       }
       return cut
     },
@@ -147,7 +147,7 @@ function jsonReader(state: TapState, usageMember: string): Reader {
   const reading = createJsonReader(usageMember, {
     member: state.member,
     element(json, offset) {
-      state.event(json)
+      state.event(json, 0, json.length)
       if (!state.overBudget()) return false
       cut = true
       const events = parseSse(encode(state.finalEvents(json)))
