@@ -57,8 +57,6 @@ function fieldAttributes(field: Field): KongAttributes {
     description: field.description,
     // A default is never combined with `required`, so that an explicit null takes the default here as well.
     ...(field.required === true ? { required: true } : {}),
-    // Kong makes records required that do not say otherwise, and fills them with their own defaults.
-    ...(field.required !== true && field.type.kind === 'record' ? { required: false } : {}),
     // In a plugin's schema Kong takes a record that does not say so for required, and fills it in.
     ...(field.required !== true && field.type.kind === 'record' ? { required: false } : {}),
     ...(field.default === undefined ? {} : { default: field.default }),
