@@ -42,6 +42,7 @@ export const binaryHost: KongHost = {
 
     const pluginServers = async () => processesNaming(socket)
     async function stop(): Promise<void> {
+      if (process.env.E2E_LOG === '1' && existsSync(logFile)) console.log(readLog())
       await kong('stop', '-p', prefix).catch(() => undefined)
       for (const pid of await pluginServers()) process.kill(pid, 'SIGKILL')
       await until('Kong stops', async () => !(await listens(STATUS_PORT, '127.0.0.1')), 20_000)

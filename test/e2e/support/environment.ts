@@ -3,6 +3,8 @@
 import { readFileSync } from 'node:fs'
 import type { KongOptions } from './kong.ts'
 
+const START = 'KONG_PLUGINSERVER_LLM_TOKEN_LIMIT_START_CMD'
+
 export interface Places {
   readonly declarativeConfig: string
   /** Folder that holds `kong/plugins`. */
@@ -15,6 +17,8 @@ export interface Places {
 export const PROXY_PORT = 22_000
 export const ADMIN_PORT = 22_001
 export const STATUS_PORT = 22_002
+/** Of the plugin server. */
+export const METRICS_PORT = 22_003
 
 /** Where kong/kong.env says things are, in the image. */
 export const IN_IMAGE: Places = {
@@ -41,6 +45,7 @@ export function environment(options: KongOptions, places: Places): Record<string
     KONG_ADMIN_LISTEN: `127.0.0.1:${ADMIN_PORT}`,
     KONG_STATUS_LISTEN: `127.0.0.1:${STATUS_PORT}`,
     KONG_NGINX_WORKER_PROCESSES: String(options.workers ?? 1),
+    [START]: `${own[START]} --metrics-port ${METRICS_PORT}`,
     ...options.env,
   }
 }

@@ -1,4 +1,7 @@
-/** Finds a real Kong 3.9 to test on: `kong` on the PATH, or the official image. `E2E_KONG=binary|image` picks one. */
+/**
+ * Finds a real Kong 3.9 to test on: `kong` on the PATH, or the official image. `E2E_KONG=binary|image` picks one.
+ * `E2E_LOG=1` prints what Kong and the plugin server logged.
+ */
 
 import { spawnSync } from 'node:child_process'
 import { binaryHost } from './binary-host.ts'

@@ -72,6 +72,7 @@ export const imageHost: KongHost = {
       },
       log: async () => log,
       async stop() {
+        if (process.env.E2E_LOG === '1') console.log(log)
         await container.stop()
         rmSync(folder, { recursive: true, force: true })
       },
