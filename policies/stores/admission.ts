@@ -10,6 +10,8 @@ export interface Seat {
   /** The claim's own key or its overflow key. */
   key: string
   readonly state: CounterState
+  /** What the counter had left before this request; set by {@link admit}. */
+  room: number
 }
 
 /**
@@ -23,13 +25,14 @@ export function admit(seats: readonly Seat[], t: number, epoch: number): Reserve
   let clippedTo = Number.POSITIVE_INFINITY
   let floor = 0
   let short = false
-  for (const { claim, state } of seats) {
+  for (const seat of seats) {
+    const { claim, state } = seat
     touch(state, claim.counter, t, epoch)
-    if (claim.shadow) continue
-    const room = arithmeticOf(claim.counter).room(state, claim.counter) - claim.input
-    if (room >= claim.want) continue
-    if (claim.clip && room >= claim.floor) {
-      clippedTo = Math.min(clippedTo, room)
+    seat.room = arithmeticOf(claim.counter).room(state, claim.counter)
+    const outputRoom = seat.room - claim.input
+    if (claim.shadow || outputRoom >= claim.want) continue
+    if (claim.clip && outputRoom >= claim.floor) {
+      clippedTo = Math.min(clippedTo, outputRoom)
       floor = Math.max(floor, claim.floor)
     } else {
       short = true
@@ -43,19 +46,19 @@ export function admit(seats: readonly Seat[], t: number, epoch: number): Reserve
 }
 
 function takeShare(seat: Seat, admitted: boolean, clippedTo: number, clipFloor: number): ClaimResult {
-  const { claim, key, state } = seat
-  const arithmetic = arithmeticOf(claim.counter)
-  const room = arithmetic.room(state, claim.counter) - claim.input
+  const { claim, key, state, room } = seat
+  const { counter, input } = claim
+  const arithmetic = arithmeticOf(counter)
   const want = admitted ? Math.min(claim.want, clippedTo) : claim.want
   const floor = claim.shadow ? claim.floor : Math.max(claim.floor, clipFloor)
   const least = claim.clip ? Math.min(want, floor) : want
-  const fits = room >= least
-  const reserved = admitted && fits ? claim.input + Math.min(want, room) : 0
-  if (reserved > 0) arithmetic.take(state, claim.counter, reserved)
+  const fits = room - input >= least
+  const reserved = admitted && fits ? Math.min(input + want, room) : 0
+  if (reserved > 0) arithmetic.take(state, counter, reserved)
   const { at, epoch } = state
-  const remaining = arithmetic.remaining(state, claim.counter)
-  const resetMs = arithmetic.resetMs(state, claim.counter)
+  const remaining = Math.max(0, room - reserved)
+  const resetMs = arithmetic.resetMs(state, counter)
   if (fits) return { key, at, epoch, reserved, remaining, resetMs }
-  const retryAfterMs = arithmetic.retryAfterMs(state, claim.counter, claim.input + least)
+  const retryAfterMs = arithmetic.retryAfterMs(state, counter, input + least)
   return { key, at, epoch, reserved, remaining, resetMs, retryAfterMs }
 }

@@ -35,7 +35,6 @@ export interface Arithmetic {
   /** An operator's gift, at most up to the whole limit. */
   grant(state: CounterState, counter: CounterSpec, amount: number): void
   used(state: CounterState, counter: CounterSpec): number
-  remaining(state: CounterState, counter: CounterSpec): number
   /** Milliseconds until the counter is whole again, when nobody takes more. */
   resetMs(state: CounterState, counter: CounterSpec): number
   /** Milliseconds until `amount` can be taken, when nobody takes more; Infinity when it is more than ever fits. */

@@ -1,121 +1,168 @@
-/** Counters by key, in as little memory as their state allows. */
+/** Counters by key, packed into records of a few numbers: a million of them cost little more than their keys. */
 
 import { type CounterState, LIVE_SLOTS, SLOTS_PER_WINDOW, windowMs } from './counter-state.ts'
 import type { CounterSpec } from './ports.ts'
-import { createSlab } from './slab.ts'
 
 /** A short record: at, epoch, amount, and the booking of the newest slot. */
 const SHORT = 4
 /** A long one: at, epoch, amount, and every slot. */
 const LONG = 3 + LIVE_SLOTS
 
+const RECORDS_PER_CHUNK = 4096
+
+/** Names a record until the counter is saved or removed. */
+export type Handle = number
+export const NO_COUNTER: Handle = -1
+
 export interface CounterTable {
   readonly size: number
-  has(key: string): boolean
-  /** Reads a counter into `state`; false when there is none. */
-  load(key: string, state: CounterState): boolean
-  save(key: string, counter: CounterSpec, state: CounterState): void
+  /** {@link NO_COUNTER} when there is none. */
+  find(key: string): Handle
+  load(handle: Handle, state: CounterState): void
+  specOf(handle: Handle): CounterSpec
+  /** Writes a counter back to `handle`, or adds it when that is {@link NO_COUNTER}. */
+  save(handle: Handle, key: string, counter: CounterSpec, state: CounterState): void
   remove(key: string): void
-  specOf(key: string): CounterSpec | undefined
-  /** Epoch milliseconds of the last touch. */
-  touchedAt(key: string): number | undefined
+  /** Visits the next few counters in turn: their keys and when they were last touched. */
+  visit(count: number, visitor: (key: string, handle: Handle, touchedAt: number) => void): void
   keys(): IterableIterator<string>
+}
+
+/** Records of one width. */
+interface Slab {
+  readonly width: number
+  readonly chunks: Float64Array[]
+  /** By index; undefined where a record is free. */
+  readonly keys: (string | undefined)[]
+  readonly specs: (CounterSpec | undefined)[]
+  readonly free: number[]
 }
 
 export function createCounterTable(): CounterTable {
   /** Twice the index of the record, plus one for a long one. */
-  const handles = new Map<string, number>()
-  const slabs = [createSlab(SHORT), createSlab(LONG)] as const
-  const specs: [(CounterSpec | undefined)[], (CounterSpec | undefined)[]] = [[], []]
+  const handles = new Map<string, Handle>()
+  const short = createSlab(SHORT)
+  const long = createSlab(LONG)
+  let visited = 0
 
-  function slabOf(handle: number) {
-    return handle % 2 === 0 ? slabs[0] : slabs[1]
+  const slabOf = (handle: Handle) => ((handle & 1) === 0 ? short : long)
+
+  function add(key: string, isLong: boolean): Handle {
+    const slab = isLong ? long : short
+    const index = slab.free.pop() ?? slab.keys.length
+    if (index === slab.chunks.length * RECORDS_PER_CHUNK)
+      slab.chunks.push(new Float64Array(RECORDS_PER_CHUNK * slab.width))
+    slab.keys[index] = key
+    const handle = index * 2 + (isLong ? 1 : 0)
+    handles.set(key, handle)
+    return handle
   }
 
-  function specsOf(handle: number) {
-    return handle % 2 === 0 ? specs[0] : specs[1]
-  }
-
-  function free(handle: number): void {
-    slabOf(handle).remove(handle >> 1)
-    specsOf(handle)[handle >> 1] = undefined
-  }
-
-  function load(key: string, state: CounterState): boolean {
-    const handle = handles.get(key)
-    if (handle === undefined) return false
+  function release(handle: Handle): void {
     const slab = slabOf(handle)
-    const chunk = slab.chunkOf(handle >> 1)
-    const offset = slab.offsetOf(handle >> 1)
-    state.at = chunk[offset] ?? 0
-    state.epoch = chunk[offset + 1] ?? 0
-    state.amount = chunk[offset + 2] ?? 0
-    const spec = specsOf(handle)[handle >> 1]
-    if (spec?.algorithm !== 'sliding_window') return true
-    if (handle % 2 === 0) {
-      state.slots.fill(0)
-      state.slots[newestSlot(spec, state)] = chunk[offset + 3] ?? 0
-    } else {
-      for (let index = 0; index < LIVE_SLOTS; index++) state.slots[index] = chunk[offset + 3 + index] ?? 0
-    }
-    return true
-  }
-
-  function save(key: string, counter: CounterSpec, state: CounterState): void {
-    const sliding = counter.algorithm === 'sliding_window'
-    const newest = sliding ? newestSlot(counter, state) : 0
-    const long = sliding && !onlySlot(state, newest)
-    let handle = handles.get(key)
-    if (handle === undefined || (handle % 2 === 1) !== long) {
-      if (handle !== undefined) free(handle)
-      handle = (long ? slabs[1] : slabs[0]).add() * 2 + (long ? 1 : 0)
-      handles.set(key, handle)
-    }
-    specsOf(handle)[handle >> 1] = counter
-    const slab = slabOf(handle)
-    const chunk = slab.chunkOf(handle >> 1)
-    const offset = slab.offsetOf(handle >> 1)
-    chunk[offset] = state.at
-    chunk[offset + 1] = state.epoch
-    chunk[offset + 2] = state.amount
-    if (long) chunk.set(state.slots, offset + 3)
-    else if (sliding) chunk[offset + 3] = state.slots[newest] ?? 0
+    slab.keys[handle >> 1] = undefined
+    slab.specs[handle >> 1] = undefined
+    slab.free.push(handle >> 1)
+    if (slab.free.length === slab.keys.length) clear(slab)
   }
 
   return {
     get size() {
       return handles.size
     },
-    has: (key) => handles.has(key),
-    load,
-    save,
+
+    find: (key) => handles.get(key) ?? NO_COUNTER,
+
+    specOf(handle) {
+      const spec = slabOf(handle).specs[handle >> 1]
+      if (spec === undefined) throw new RangeError('no such counter')
+      return spec
+    },
+
+    load(handle, state) {
+      const slab = slabOf(handle)
+      const index = handle >> 1
+      const chunk = slab.chunks[Math.floor(index / RECORDS_PER_CHUNK)] as Float64Array
+      const offset = (index % RECORDS_PER_CHUNK) * slab.width
+      state.at = chunk[offset] as number
+      state.epoch = chunk[offset + 1] as number
+      state.amount = chunk[offset + 2] as number
+      const spec = slab.specs[index]
+      if (spec?.algorithm !== 'sliding_window') return
+      const { slots } = state
+      if (slab === long) {
+        for (let slot = 0; slot < LIVE_SLOTS; slot++) slots[slot] = chunk[offset + 3 + slot] as number
+      } else {
+        for (let slot = 0; slot < LIVE_SLOTS; slot++) slots[slot] = 0
+        slots[newestSlot(spec, state)] = chunk[offset + 3] as number
+      }
+    },
+
+    save(handle, key, counter, state) {
+      const sliding = counter.algorithm === 'sliding_window'
+      const newest = sliding ? newestSlot(counter, state) : 0
+      const isLong = sliding && !isOnlySlot(state, newest)
+      let place = handle
+      if (handle === NO_COUNTER || (handle & 1) !== (isLong ? 1 : 0)) {
+        if (handle !== NO_COUNTER) release(handle)
+        place = add(key, isLong)
+      }
+      const slab = slabOf(place)
+      const index = place >> 1
+      slab.specs[index] = counter
+      const chunk = slab.chunks[Math.floor(index / RECORDS_PER_CHUNK)] as Float64Array
+      const offset = (index % RECORDS_PER_CHUNK) * slab.width
+      chunk[offset] = state.at
+      chunk[offset + 1] = state.epoch
+      chunk[offset + 2] = state.amount
+      if (!sliding) return
+      const { slots } = state
+      if (isLong) for (let slot = 0; slot < LIVE_SLOTS; slot++) chunk[offset + 3 + slot] = slots[slot] as number
+      else chunk[offset + 3] = slots[newest] as number
+    },
+
     remove(key) {
       const handle = handles.get(key)
       if (handle === undefined) return
-      free(handle)
       handles.delete(key)
+      release(handle)
     },
-    specOf(key) {
-      const handle = handles.get(key)
-      return handle === undefined ? undefined : specsOf(handle)[handle >> 1]
+
+    visit(count, visitor) {
+      for (let left = count; left > 0; left--) {
+        if (visited >= short.keys.length + long.keys.length) visited = 0
+        const slab = visited < short.keys.length ? short : long
+        const index = slab === short ? visited : visited - short.keys.length
+        visited++
+        const key = slab.keys[index]
+        if (key === undefined) continue
+        const chunk = slab.chunks[Math.floor(index / RECORDS_PER_CHUNK)] as Float64Array
+        const touchedAt = chunk[(index % RECORDS_PER_CHUNK) * slab.width] as number
+        visitor(key, index * 2 + (slab === long ? 1 : 0), touchedAt)
+      }
     },
-    touchedAt(key) {
-      const handle = handles.get(key)
-      if (handle === undefined) return undefined
-      const slab = slabOf(handle)
-      return slab.chunkOf(handle >> 1)[slab.offsetOf(handle >> 1)]
-    },
+
     keys: () => handles.keys(),
   }
+}
+
+function createSlab(width: number): Slab {
+  return { width, chunks: [], keys: [], specs: [], free: [] }
+}
+
+/** Nothing is left in it: gives the memory back. */
+function clear(slab: Slab): void {
+  slab.chunks.length = 0
+  slab.keys.length = 0
+  slab.specs.length = 0
+  slab.free.length = 0
 }
 
 function newestSlot(counter: CounterSpec, state: CounterState): number {
   return Math.floor((state.at * SLOTS_PER_WINDOW) / windowMs(counter)) % LIVE_SLOTS
 }
 
-function onlySlot(state: CounterState, only: number): boolean {
-  for (let index = 0; index < LIVE_SLOTS; index++) {
-    if (index !== only && state.slots[index] !== 0) return false
-  }
+function isOnlySlot({ slots }: CounterState, only: number): boolean {
+  for (let slot = 0; slot < LIVE_SLOTS; slot++) if (slots[slot] !== 0 && slot !== only) return false
   return true
 }

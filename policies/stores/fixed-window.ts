@@ -44,10 +44,6 @@ export const fixedWindow: Arithmetic = {
     return state.amount
   },
 
-  remaining(state, counter) {
-    return Math.max(0, counter.limit - state.amount)
-  },
-
   resetMs(state, counter) {
     const window = windowMs(counter)
     const windows = Math.max(1, Math.ceil(state.amount / counter.limit))

@@ -4,11 +4,11 @@ import { PortcullisError } from '../errors.ts'
 import type { Clock, Random } from '../policy.ts'
 import { admit, type Seat } from './admission.ts'
 import { createState } from './counter-state.ts'
-import { createCounterTable } from './counter-table.ts'
+import { createCounterTable, type Handle, NO_COUNTER } from './counter-table.ts'
 import type { Claim, CounterView, LimitStore, ReserveRequest, ReserveResult, Settlement } from './ports.ts'
-import { createSettledIds } from './settled-ids.ts'
+import { createRecentIds } from './recent-ids.ts'
 import { createSpread } from './spread.ts'
-import { arithmeticOf, begin, keepMs, settleCounter, touch } from './windows.ts'
+import { arithmeticOf, begin, keepMs, remaining, settleCounter, touch } from './windows.ts'
 
 export interface MemoryStoreOptions {
   readonly clock: Pick<Clock, 'now'>
@@ -22,100 +22,132 @@ export interface MemoryStore extends LimitStore {
   readonly size: number
 }
 
+interface MemorySeat extends Seat {
+  handle: Handle
+}
+
 const DEFAULT_MAX_COUNTERS = 4_000_000
-/** Counters looked at for idleness per claim of a request: more than one, so that the sweep outruns new ones. */
-const SWEPT_PER_CLAIM = 2
+/** Counters looked at for idleness in each request and for each new counter: the sweep outruns what is added. */
+const SWEPT_PER_REQUEST = 1
+const SWEPT_PER_NEW_COUNTER = 4
 
 export function createMemoryStore(options: MemoryStoreOptions): MemoryStore {
   const maxCounters = options.maxCounters ?? DEFAULT_MAX_COUNTERS
   const counters = createCounterTable()
   const spread = createSpread()
-  const settled = createSettledIds()
-  const seats: Seat[] = []
+  /** Reservations of this store that still have to be settled, and settled ones that nothing else tells. */
+  const open = createRecentIds()
+  const settled = createRecentIds()
+  const pool: MemorySeat[] = []
   const spare = createState()
-  let cursor = counters.keys()
-  // Starts anywhere, so that a reservation of an earlier process fits no counter of this one.
-  let epoch = Math.floor(options.random.fraction() * 2 ** 52)
+  // Lives are counted from anywhere, so that a reservation of an earlier process fits no counter of this one.
+  const firstEpoch = Math.floor(options.random.fraction() * 2 ** 52)
+  let epoch = firstEpoch
 
   const now = () => Math.floor(options.clock.now())
 
-  function live(key: string): boolean {
-    const counter = counters.specOf(key)
-    if (counter === undefined || !counters.load(key, spare)) return false
-    touch(spare, counter, now(), epoch)
+  /** Whether a counter counts anything at `t`; leaves it in `spare`, brought up to then. */
+  function counts(handle: Handle, t: number): boolean {
+    const counter = counters.specOf(handle)
+    counters.load(handle, spare)
+    touch(spare, counter, t, ++epoch)
     return !arithmeticOf(counter).idle(spare, counter)
   }
 
-  function sweepOne(t: number): void {
-    let next = cursor.next()
-    if (next.done) {
-      cursor = counters.keys()
-      next = cursor.next()
-    }
-    if (next.done) return
-    const key = next.value
-    const counter = counters.specOf(key)
-    const touchedAt = counters.touchedAt(key)
-    if (counter === undefined || touchedAt === undefined) return
-    if (Math.abs(t - touchedAt) < keepMs(counter)) return
-    counters.load(key, spare)
-    touch(spare, counter, t, ++epoch)
-    if (arithmeticOf(counter).idle(spare, counter)) counters.remove(key)
-    // A clock far ahead was set back: only from now on does the counter age.
-    else if (touchedAt > t) counters.save(key, counter, spare)
+  function live(key: string): boolean {
+    const handle = counters.find(key)
+    return handle !== NO_COUNTER && counts(handle, now())
   }
 
-  function keyOf(claim: Claim): string {
-    if (claim.spread === undefined) return claim.key
-    return spread.admits(claim.spread.owner, claim.key, live) ? claim.key : claim.spread.overflowKey
+  function sweep(count: number, t: number): void {
+    counters.visit(count, (key, handle, touchedAt) => {
+      const counter = counters.specOf(handle)
+      if (Math.abs(t - touchedAt) < keepMs(counter)) return
+      if (!counts(handle, t)) counters.remove(key)
+      // A clock far ahead was set back: only from now on does the counter age.
+      else if (touchedAt > t) counters.save(handle, key, counter, spare)
+    })
   }
 
-  function seatFor(index: number, claim: Claim, t: number): Seat {
-    let seat = seats[index]
-    if (seat === undefined) {
-      seat = { claim, key: claim.key, state: createState() }
-      seats.push(seat)
-    }
+  function take(seat: MemorySeat, claim: Claim, t: number): void {
     seat.claim = claim
-    seat.key = keyOf(claim)
-    if (!counters.load(seat.key, seat.state)) begin(seat.state, claim.counter, t, ++epoch)
-    return seat
+    seat.key =
+      claim.spread === undefined || spread.admits(claim.spread.owner, claim.key, live)
+        ? claim.key
+        : claim.spread.overflowKey
+    seat.handle = counters.find(seat.key)
+    if (seat.handle === NO_COUNTER) begin(seat.state, claim.counter, t, ++epoch)
+    else counters.load(seat.handle, seat.state)
   }
 
-  async function reserve(request: ReserveRequest): Promise<ReserveResult> {
-    const t = now()
-    const used: Seat[] = []
-    for (const claim of request.claims) used.push(seatFor(used.length, claim, t))
-    if (counters.size + used.length > maxCounters) {
-      for (const seat of used) {
-        if (!counters.has(seat.key))
-          throw new PortcullisError('store_full', 'The memory store holds too many counters.')
+  function seatsFor(claims: readonly Claim[], t: number): readonly MemorySeat[] {
+    for (let index = 0; index < claims.length; index++) {
+      const claim = claims[index] as Claim
+      let seat = pool[index]
+      if (seat === undefined) {
+        seat = { claim, key: claim.key, room: 0, state: createState(), handle: NO_COUNTER }
+        pool.push(seat)
       }
+      take(seat, claim, t)
     }
-    const result = admit(used, t, ++epoch)
-    for (const [index, { claim, key, state }] of used.entries()) {
-      if (result.claims[index]?.reserved === 0 && !counters.has(key)) continue
-      counters.save(key, claim.counter, state)
+    return claims.length === pool.length ? pool : pool.slice(0, claims.length)
+  }
+
+  function assertSpace(seats: readonly MemorySeat[]): void {
+    const added = seats.filter(({ handle }) => handle === NO_COUNTER).length
+    if (added > 0 && counters.size + added > maxCounters)
+      throw new PortcullisError('store_full', 'The memory store holds too many counters.')
+  }
+
+  async function reserve({ id, claims }: ReserveRequest): Promise<ReserveResult> {
+    const t = now()
+    const seats = seatsFor(claims, t)
+    if (counters.size + seats.length > maxCounters) assertSpace(seats)
+    const result = admit(seats, t, ++epoch)
+    let added = 0
+    for (let index = 0; index < seats.length; index++) {
+      const seat = seats[index] as MemorySeat
+      if (seat.handle === NO_COUNTER) {
+        if (result.claims[index]?.reserved === 0) continue
+        added++
+      }
+      const { claim, key } = seat
+      counters.save(seat.handle, key, claim.counter, seat.state)
       if (claim.spread !== undefined && key === claim.key) spread.add(claim.spread.owner, key)
     }
-    for (let swept = SWEPT_PER_CLAIM * used.length; swept > 0; swept--) sweepOne(t)
+    if (result.admitted) open.add(id, t)
+    sweep(SWEPT_PER_REQUEST + SWEPT_PER_NEW_COUNTER * added, t)
     spread.sweep(live)
     return result
   }
 
+  function isFirst({ id, entries }: Settlement, t: number): boolean {
+    if (entries.length > 0) {
+      if (open.remove(id)) return true
+      if (entries.some((entry) => entry.epoch > firstEpoch && entry.epoch <= epoch)) return false
+    }
+    if (settled.has(id)) return false
+    settled.add(id, t)
+    open.remove(id)
+    return true
+  }
+
   async function settle(settlement: Settlement): Promise<boolean> {
     const t = now()
-    if (!settled.add(settlement.id, t)) return false
+    if (!isFirst(settlement, t)) return false
     for (const entry of settlement.entries) {
       if (entry.actual === entry.reserved) continue
-      if (!counters.load(entry.key, spare)) {
+      const handle = counters.find(entry.key)
+      if (handle === NO_COUNTER) {
         // Nothing to refund; but what was used beyond the reservation still counts.
         if (entry.actual < entry.reserved || counters.size >= maxCounters) continue
         begin(spare, entry.counter, t, ++epoch)
+      } else {
+        counters.load(handle, spare)
       }
       touch(spare, entry.counter, t, ++epoch)
       settleCounter(spare, entry.counter, entry)
-      counters.save(entry.key, entry.counter, spare)
+      counters.save(handle, entry.key, entry.counter, spare)
     }
     return true
   }
@@ -124,16 +156,16 @@ export function createMemoryStore(options: MemoryStoreOptions): MemoryStore {
     const t = now()
     const views: CounterView[] = []
     for (const key of counters.keys()) {
-      const counter = key.startsWith(caller) ? counters.specOf(key) : undefined
-      if (counter === undefined || !counters.load(key, spare)) continue
-      touch(spare, counter, t, epoch)
+      if (!key.startsWith(caller)) continue
+      const handle = counters.find(key)
+      const counter = counters.specOf(handle)
+      if (!counts(handle, t)) continue
       const arithmetic = arithmeticOf(counter)
-      if (arithmetic.idle(spare, counter)) continue
       views.push({
         key,
         counter,
         used: arithmetic.used(spare, counter),
-        remaining: arithmetic.remaining(spare, counter),
+        remaining: remaining(spare, counter),
         resetMs: arithmetic.resetMs(spare, counter),
       })
     }
@@ -153,11 +185,13 @@ export function createMemoryStore(options: MemoryStoreOptions): MemoryStore {
     async grant(key, _caller, tokens) {
       if (!Number.isSafeInteger(tokens) || tokens < 1)
         throw new PortcullisError('invalid_argument', 'A grant is a positive whole number of tokens.')
-      const counter = counters.specOf(key)
-      if (counter === undefined || !counters.load(key, spare)) return
+      const handle = counters.find(key)
+      if (handle === NO_COUNTER) return
+      const counter = counters.specOf(handle)
+      counters.load(handle, spare)
       touch(spare, counter, now(), ++epoch)
       arithmeticOf(counter).grant(spare, counter, tokens)
-      counters.save(key, counter, spare)
+      counters.save(handle, key, counter, spare)
     },
     async close() {},
   }

@@ -102,10 +102,6 @@ export const slidingWindow: Arithmetic = {
     return booked(state) + state.amount
   },
 
-  remaining(state, counter) {
-    return Math.max(0, counter.limit - booked(state))
-  },
-
   resetMs(state, counter) {
     const slot = slotOf(counter, state.at)
     const debtMs = Math.ceil(state.amount / counter.limit) * windowMs(counter)

@@ -55,10 +55,6 @@ export const tokenBucket: Arithmetic = {
     return burst(counter) - Math.floor(state.amount / windowMs(counter))
   },
 
-  remaining(state, counter) {
-    return Math.max(0, Math.floor(state.amount / windowMs(counter)))
-  },
-
   resetMs(state, counter) {
     return Math.ceil((full(counter) - state.amount) / counter.limit)
   },

@@ -52,6 +52,11 @@ export function keepMs(counter: CounterSpec): number {
   return window + Math.ceil(((counter.burst ?? counter.limit) * window) / counter.limit)
 }
 
+/** What is left of a touched counter, at least 0. */
+export function remaining(state: CounterState, counter: CounterSpec): number {
+  return Math.max(0, arithmeticOf(counter).room(state, counter))
+}
+
 /** Settles one reservation of a touched counter: refunds what was not used, charges what was used beyond. */
 export function settleCounter(
   state: CounterState,

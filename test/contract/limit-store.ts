@@ -52,8 +52,11 @@ export function limitStoreContract(
           now += ms
           harness.setTime(now)
         },
-        reserve: (...claims: Claim[]) => store.reserve({ id: `r${ids++}`, claims }),
-        settle: (id: string, ...entries: SettleEntry[]) => store.settle({ id, entries }),
+        async reserve(...claims: Claim[]) {
+          const id = `r${ids++}`
+          return { id, ...(await store.reserve({ id, claims })) }
+        },
+        settle: ({ id }: { readonly id: string }, ...entries: SettleEntry[]) => store.settle({ id, entries }),
       }
     }
 
@@ -107,15 +110,16 @@ export function limitStoreContract(
           const { reserve, settle } = await start()
           const asked = claim(counter, 80)
           const result = await reserve(asked)
-          expect(await settle('x', entry(asked, result, 30))).toBe(true)
-          expect(await settle('x', entry(asked, result, 30))).toBe(false)
+          expect(await settle(result, entry(asked, result, 30))).toBe(true)
+          expect(await settle(result, entry(asked, result, 30))).toBe(false)
           expect((await reserve(claim(counter, 0))).claims[0]?.remaining).toBe(70)
         })
 
         it('carries what was used beyond the reservation', async () => {
           const { reserve, settle, wait } = await start()
           const asked = claim(counter, 50)
-          await settle('x', entry(asked, await reserve(asked), 250))
+          const result = await reserve(asked)
+          await settle(result, entry(asked, result, 250))
           expect((await reserve(claim(counter, 1))).admitted).toBe(false)
           wait(60_000)
           expect((await reserve(claim(counter, 51))).admitted).toBe(false)
@@ -130,7 +134,7 @@ export function limitStoreContract(
           await store.reset(asked.key, caller)
           const after = await reserve(claim(counter, 90))
           expect(after.admitted).toBe(true)
-          await settle('x', entry(asked, before, 0))
+          await settle(before, entry(asked, before, 0))
           expect((await reserve(claim(counter, 11))).admitted).toBe(false)
         })
 
@@ -139,7 +143,7 @@ export function limitStoreContract(
           const asked = claim(counter, 50)
           const before = await reserve(asked)
           await store.reset(asked.key, caller)
-          await settle('x', entry(asked, before, 130))
+          await settle(before, entry(asked, before, 130))
           expect((await reserve(claim(counter, 21))).admitted).toBe(false)
           expect((await reserve(claim(counter, 20))).admitted).toBe(true)
         })
@@ -150,7 +154,7 @@ export function limitStoreContract(
           const old = await reserve(asked)
           wait(65_001)
           await reserve(claim(counter, 100))
-          await settle('x', entry(asked, old, 0))
+          await settle(old, entry(asked, old, 0))
           expect((await reserve(claim(counter, 10))).admitted).toBe(false)
         })
 
@@ -170,7 +174,7 @@ export function limitStoreContract(
           const ahead = await reserve(asked)
           wait(-86_400_000)
           expect((await reserve(claim(counter, 1))).admitted).toBe(false)
-          await settle('x', entry(asked, ahead, 0))
+          await settle(ahead, entry(asked, ahead, 0))
           expect((await reserve(claim(counter, 1))).admitted).toBe(false)
           wait(65_001)
           expect((await reserve(claim(counter, 100))).admitted).toBe(true)
