@@ -5,7 +5,7 @@
  * form a run, so a word costs a little for its start and a little for its length; a run is over at an upper-case
  * letter after a lower-case one. No cost is zero: a text cannot be long and free.
  */
-const COSTS = {
+export const COSTS = {
   other: [1.05, 2.91],
   lower: [0.51, 0.14, 0.14, 0.14, 0.05, 0.05, 0.09, 0.09, 0.09, 0.31],
   rare: [1.05, 1.05, 1.05, 1.05, 1.05, 1.05, 0.69],
@@ -39,7 +39,7 @@ const COSTS = {
   control: [1.19],
 } as const satisfies Record<string, readonly number[]>
 
-type ClassName = keyof typeof COSTS
+export type ClassName = keyof typeof COSTS
 
 /** Inclusive ranges of UTF-16 units, later ones over earlier ones. What is in none is `other`. */
 const RANGES: readonly (readonly [ClassName, number, number])[] = [
@@ -106,9 +106,10 @@ const FAMILIES: readonly (readonly ClassName[])[] = [
   ['newline', 'carriageReturn'],
 ]
 
-const NAMES = Object.keys(COSTS) as ClassName[]
+/** Classes in the order of their numbers. */
+export const NAMES = Object.keys(COSTS) as ClassName[]
 /** Places in a run that are told apart. */
-const PLACES = Math.max(...Object.values(COSTS).map((costs) => costs.length))
+export const PLACES = Math.max(...Object.values(COSTS).map((costs) => costs.length))
 /** Room for a class in an index, as a shift. */
 export const CLASS_BITS = 5
 
