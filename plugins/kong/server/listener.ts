@@ -5,7 +5,7 @@ import type { Logger } from '../../../policies/policy.ts'
 import { FrameReader } from './frame-reader.ts'
 import { decode, FrameError } from './msgpack-decode.ts'
 import { encode } from './msgpack-encode.ts'
-import type { PluginServer, Reply } from './server.ts'
+import { type PluginServer, type Reply, shownMethod } from './server.ts'
 
 export interface ListenerObserver {
   /** An answer was sent `ms` after its frame had come. */
@@ -102,7 +102,7 @@ export function createListener(options: ListenerOptions): Listener {
       if (connection.unanswered !== unanswered || connection.socket.destroyed) return
       connection.unanswered = undefined
       connection.socket.write(encode([1, request.id, error, result]))
-      observer?.answered?.(request.method, now() - since)
+      observer?.answered?.(shownMethod(request.method), now() - since)
     }
     const reply: Reply = {
       result: (value) => send(null, value),

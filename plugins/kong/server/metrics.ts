@@ -61,7 +61,7 @@ export function createMetrics(state: () => ServerState | undefined): Metrics {
   })
   const estimates = new Histogram({
     name: 'portcullis_estimate_ratio',
-    help: 'Tokens really used divided by those estimated.',
+    help: 'Tokens really used divided by those reserved: for input the error of the estimate.',
     labelNames: ['policy', 'part'],
     buckets: RATIOS,
     registers,

@@ -57,6 +57,18 @@ export const REFUSAL: ToKong = {
   Args: [UNAVAILABLE_REPLY.status, UNAVAILABLE_REPLY.body, UNAVAILABLE_REPLY.headers],
 }
 
+const METHODS: ReadonlySet<string> = new Set([
+  ...STEP_METHODS,
+  'plugin.HandleEvent',
+  'plugin.StartInstance',
+  'plugin.CloseInstance',
+])
+
+/** A name that is safe to show: what Kong took for a method may be a part of a request. */
+export function shownMethod(method: string): string {
+  return METHODS.has(method) ? method : 'other'
+}
+
 export function createPluginServer(options: PluginServerOptions): PluginServer {
   const { logger } = options
   const instances = createInstances(options.plugins, logger)
@@ -133,7 +145,6 @@ export function createPluginServer(options: PluginServerOptions): PluginServer {
         reply.result(instances.close(argument))
         return undefined
       default:
-        // Not by its name: what Kong took for a method may be a part of a request.
         throw new RpcError('no such method')
     }
   }
