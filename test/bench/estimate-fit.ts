@@ -38,7 +38,7 @@ interface Sample {
 async function main(folder: string): Promise<void> {
   const parameters = parameterOfState()
   const before = presentCosts(parameters)
-  const costs = it(await readSamples(folder, parameters), before)
+  const costs = solve(await readSamples(folder, parameters), before)
   for (const [index, name] of NAMES.entries()) {
     const places = COSTS[name].map((_, place) => costs[parameters[index * PLACES + place] ?? 0] ?? 0)
     console.log(`  ${name}: [${places.map((cost) => Number(cost.toFixed(2))).join(', ')}],`)
@@ -97,7 +97,7 @@ function count(text: string, parameters: Uint16Array): Float64Array {
 }
 
 /** Least squares of the relative errors, no cost below the least: coordinate descent on the normal equations. */
-function _fit(samples: readonly Sample[], before: Float64Array): Float64Array {
+function solve(samples: readonly Sample[], before: Float64Array): Float64Array {
   const size = before.length
   const products = Array.from({ length: size }, () => new Float64Array(size))
   const targets = new Float64Array(size)
