@@ -64,6 +64,7 @@ function createPassage(request: EgRequest, response: EgResponse, options: Passag
   let replaced = false
   let settled = false
   let forwarded: PassThrough | undefined
+  let foreign: Readable | undefined
 
   function settle(outcome: Outcome): void {
     if (settled) return
@@ -175,12 +176,15 @@ function createPassage(request: EgRequest, response: EgResponse, options: Passag
     configurable: true,
     enumerable: true,
     get() {
+      // A transformer reads back what it has just set, to write into it.
+      if (foreign !== undefined && held.length === 0) return foreign
       forwarded ??= forward()
       return forwarded
     },
     set(stream: Readable) {
-      replaced ||= body.wasRead
+      replaced ||= body.wasRead || forwarded !== undefined
       body.replace(stream)
+      foreign = withoutCredentials(stream, request, options.credentials)
     },
   })
 
@@ -203,6 +207,17 @@ const UNAVAILABLE: Reject = {
   status: CODES.policy_unavailable.status,
   code: 'policy_unavailable',
   message: 'The gateway could not decide on this request.',
+}
+
+/** A stream that the proxy may pipe upstream by itself: then the head that it goes with loses the client's credentials. */
+function withoutCredentials(stream: Readable, request: EgRequest, names: CredentialNames): Readable {
+  const pipe = stream.pipe.bind(stream)
+  stream.pipe = ((destination: ClientRequest) => {
+    for (const name of names.headers)
+      if (destination.getHeader(name) === request.headers[name]) destination.removeHeader(name)
+    return pipe(destination)
+  }) as unknown as Readable['pipe']
+  return stream
 }
 
 function editedBody(edits: readonly Edits[]): Uint8Array | undefined {

@@ -61,11 +61,11 @@ export function sameMapping(a: ProxyMapping, b: ProxyMapping): boolean {
   )
 }
 
-/** Undefined when Express Gateway itself could not tell (`stripPath` under a `pathRegex`), or for an absolute URL. */
+/** Undefined when Express Gateway itself could not tell (`stripPath` under a `pathRegex`), or for a URL that no client writes (absolute, or with a fragment). */
 export function upstreamPath(request: EgRequest, mapping: ProxyMapping): string | undefined {
   const url = mapping.stripPath ? stripped(request) : request.url
-  if (url === undefined || !url.startsWith('/')) return undefined
-  const outgoing = mapping.ignorePath ? '' : escapeAsParsed(withoutFragment(url))
+  if (url === undefined || !url.startsWith('/') || url.includes('#')) return undefined
+  const outgoing = mapping.ignorePath ? '' : escapeAsParsed(url)
   return withoutQuery(join(mapping.prependPath ? mapping.targetPath : '', outgoing))
 }
 
@@ -89,15 +89,12 @@ function join(target: string, outgoing: string): string {
   return [joined, ...query].join('?')
 }
 
-/** What `url.parse` escapes. A backslash stays: it is refused wherever a path is judged. */
+/** What `url.parse` escapes, unless it takes its short cut for plain paths. A backslash is refused wherever a path is judged. */
 const ESCAPED = /[{}|^`<>"']/g
 
 function escapeAsParsed(url: string): string {
+  if (!url.includes('@')) return url
   return url.replace(ESCAPED, (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`)
-}
-
-function withoutFragment(url: string): string {
-  return url.split('#', 1)[0] ?? ''
 }
 
 export function withoutQuery(url: string): string {

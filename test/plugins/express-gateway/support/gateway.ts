@@ -29,6 +29,8 @@ export interface GatewayOptions {
    * How the pack gets in: `init` of an already loaded plugin, or the path that Express Gateway's own loader requires.
    */
   readonly plugin: ((context: PluginContext) => void) | { readonly package: string; readonly settings?: object }
+  /** Conditions of some other plugin. */
+  readonly conditions?: readonly object[]
   /** Default: any free port. */
   readonly port?: number
   /** Gets the gateway's own log lines; default: they are dropped. */
@@ -42,6 +44,8 @@ export interface Gateway {
   readonly server: Server
   /** Keys by user name, as `id:secret`. */
   readonly keys: Readonly<Record<string, string>>
+  /** Gives a consumer a password for basic-auth. */
+  addBasicAuth(username: string, password: string): Promise<void>
   /** Writes a new `gateway.config`; the gateway reloads it when it watches. */
   rewrite(config: Readonly<Record<string, unknown>>): void
   /** Emits the gateway's own hot-reload event with the config as it now stands in the file. */
@@ -50,7 +54,10 @@ export interface Gateway {
 }
 
 interface EgServicesLoaded {
-  readonly user: { insert(user: object): Promise<{ readonly id: string }> }
+  readonly user: {
+    insert(user: object): Promise<{ readonly id: string }>
+    find(username: string): Promise<{ readonly id: string }>
+  }
   readonly credential: {
     insertScopes(scopes: readonly string[]): Promise<unknown>
     insertCredential(consumer: string, type: string, details: object): Promise<{ keyId: string; keySecret: string }>
@@ -88,6 +95,10 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
       baseUrl: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
       server,
       keys,
+      async addBasicAuth(username, password) {
+        const { id } = await services.user.find(username)
+        await services.credential.insertCredential(id, 'basic-auth', { password })
+      },
       rewrite: (next) => writeGatewayConfig(directory, { ...options, config: next }),
       async reload() {
         loaded.loadGatewayConfig()
@@ -118,7 +129,7 @@ function forgetModules(): void {
   for (const path of Object.keys(require.cache)) if (path.includes(`${ROOT}lib${sep}`)) delete require.cache[path]
 }
 
-function loadPlugins({ plugin }: GatewayOptions, config: unknown): object {
+function loadPlugins({ plugin, conditions = [] }: GatewayOptions, config: unknown): object {
   if (typeof plugin !== 'function') return load<{ load(options: object): object }>('plugins').load({ config })
   const policies: unknown[] = []
   plugin({
@@ -128,7 +139,7 @@ function loadPlugins({ plugin }: GatewayOptions, config: unknown): object {
     eventBus: load<PluginContext['eventBus']>('eventBus'),
     registerPolicy: (policy) => void policies.push(policy),
   })
-  return { policies, conditions: [], gatewayRoutes: [] }
+  return { policies, conditions, gatewayRoutes: [] }
 }
 
 function routeLogs(log: GatewayOptions['log']): void {

@@ -1,0 +1,320 @@
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
+import type { TapPlan } from '../../../policies/llm/tap.ts'
+import { createSpy, type Spy } from './support/spy.ts'
+import { ask, CHAT, LIMIT, PROXY, type Stage, type StageOptions, setStage } from './support/stage.ts'
+
+const SPY = { 'llm-spy': null }
+const TAP: TapPlan = { protocol: 'openai-chat', stream: true, withholdUsage: false }
+const STREAM = { ...CHAT, stream: true, stream_options: { include_usage: true } }
+
+function tapped(tap: TapPlan = TAP): Spy {
+  return createSpy({ decide: (_, reservation) => ({ type: 'pass', reservation, tap, replyHeaders: { 'x-spy': '1' } }) })
+}
+
+async function spied(spy: Spy, options: StageOptions = {}): Promise<Stage> {
+  return setStage({ extra: [spy.policy], policies: [SPY, PROXY], ...options })
+}
+
+/** Exactly one settlement, also a moment later. */
+async function settledOnce(spy: Spy): Promise<unknown> {
+  await vi.waitFor(() => expect(spy.settled.length).toBeGreaterThan(0))
+  await sleep(30)
+  expect(spy.settled).toHaveLength(1)
+  return spy.settled[0]?.outcome
+}
+
+describe('settles exactly once', () => {
+  it('a whole reply', async () => {
+    const spy = tapped()
+    const stage = await spied(spy)
+    const reply = await ask(stage, { key: undefined })
+    await reply.arrayBuffer()
+    expect(reply.headers.get('x-spy')).toBe('1')
+    expect(await settledOnce(spy)).toMatchObject({ ended: 'complete', status: 200, usage: { outputTokens: 20 } })
+  })
+
+  it('a stream, before its last byte is out', async () => {
+    const spy = tapped()
+    const stage = await spied(spy)
+    await (await ask(stage, { key: undefined, body: STREAM })).text()
+    expect(spy.settled).toHaveLength(1)
+    expect(await settledOnce(spy)).toMatchObject({ ended: 'complete', usage: { outputTokens: 20 } })
+  })
+
+  it('a client who leaves before the reply, and tells the upstream', async () => {
+    const spy = tapped()
+    const stage = await spied(spy)
+    const stop = new AbortController()
+    const pending = ask(stage, { key: undefined, headers: { 'x-model-hang': '0' }, signal: stop.signal })
+    pending.catch(() => {})
+    await vi.waitFor(() => expect(stage.model.requests).toHaveLength(1))
+    stop.abort()
+    expect(await stage.model.requests[0]?.ended).toBe('gone')
+    expect(await settledOnce(spy)).toEqual({ ended: 'client_gone' })
+  })
+
+  it('a client who leaves a stream, and tells the upstream', async () => {
+    const spy = tapped()
+    const stage = await spied(spy)
+    const stop = new AbortController()
+    const reply = await ask(stage, {
+      key: undefined,
+      body: STREAM,
+      headers: { 'x-model-hang': '9' },
+      signal: stop.signal,
+    })
+    await reply.body?.getReader().read()
+    stop.abort()
+    expect(await stage.model.requests[0]?.ended).toBe('gone')
+    expect(await settledOnce(spy)).toMatchObject({
+      ended: 'client_gone',
+      status: 200,
+      delivered: { characters: [expect.any(Number), 0, 0, 0] },
+    })
+  })
+
+  it('a client who leaves while the policy still decides: nothing is forwarded', async () => {
+    let decide = (): void => {}
+    const asked = new Promise<void>((resolve) => {
+      decide = resolve
+    })
+    const spy = createSpy({
+      async decide(_, reservation) {
+        await asked
+        return { type: 'pass', reservation }
+      },
+    })
+    const stage = await spied(spy)
+    const stop = new AbortController()
+    const pending = ask(stage, { key: undefined, signal: stop.signal })
+    pending.catch(() => {})
+    await vi.waitFor(() => expect(spy.seen).toHaveLength(1))
+    stop.abort()
+    await sleep(50)
+    decide()
+    expect(await settledOnce(spy)).toEqual({ ended: 'not_forwarded' })
+    expect(stage.model.requests).toEqual([])
+  })
+
+  it('an upstream that hangs up before it answers', async () => {
+    const spy = tapped()
+    const stage = await spied(spy)
+    const reply = await ask(stage, { key: undefined, headers: { 'x-model-break': '0' } })
+    expect([reply.status, await reply.json()]).toMatchObject([
+      502,
+      { error: { message: 'The upstream could not be reached.' } },
+    ])
+    expect(await settledOnce(spy)).toEqual({ ended: 'upstream_failed' })
+  })
+
+  it('an upstream that nobody can reach', async () => {
+    const spy = tapped()
+    const stage = await spied(spy, { config: { serviceEndpoints: { model: { url: 'http://127.0.0.1:1' } } } })
+    expect((await ask(stage, { key: undefined })).status).toBe(502)
+    expect(await settledOnce(spy)).toEqual({ ended: 'not_forwarded' })
+  })
+
+  it('an upstream that breaks off: the client is cut off too', async () => {
+    const spy = tapped()
+    const stage = await spied(spy)
+    const reply = await ask(stage, { key: undefined, body: STREAM, headers: { 'x-model-break': '9' } })
+    await expect(reply.text()).rejects.toThrow()
+    expect(await settledOnce(spy)).toMatchObject({ ended: 'upstream_failed', status: 200 })
+  })
+
+  it('an upstream that is too slow', async () => {
+    const spy = tapped()
+    const policies = [SPY, { proxy: { action: { serviceEndpoint: 'model', proxyTimeout: 100 } } }]
+    const stage = await spied(spy, { policies })
+    const reply = await ask(stage, { key: undefined, headers: { 'x-model-hang': '0' } })
+    expect(reply.status).toBe(502)
+    expect(await settledOnce(spy)).toEqual({ ended: 'upstream_failed' })
+    const stalled = await ask(stage, { key: undefined, body: STREAM, headers: { 'x-model-hang': '5' } })
+    await expect(stalled.text()).rejects.toThrow()
+    await vi.waitFor(() => expect(spy.settled[1]?.outcome).toMatchObject({ ended: 'upstream_failed', status: 200 }))
+  })
+
+  it('a request that a later policy refuses or answers', async () => {
+    const first = createSpy({ name: 'llm-first' })
+    const second = createSpy({
+      name: 'llm-second',
+      decide: () => ({ type: 'reject', status: 403, code: 'insufficient_scope', message: 'No.' }),
+    })
+    const policies = [{ 'llm-first': null }, { 'llm-second': null }, PROXY]
+    const stage = await setStage({ extra: [first.policy, second.policy], policies })
+    expect((await ask(stage, { key: undefined })).status).toBe(403)
+    expect(await settledOnce(first)).toEqual({ ended: 'not_forwarded' })
+
+    const spy = createSpy()
+    const answered = await spied(spy, {
+      policies: [SPY, { terminate: { action: { statusCode: 418, message: 'tea' } } }, PROXY],
+    })
+    expect((await ask(answered, { key: undefined })).status).toBe(418)
+    expect(await settledOnce(spy)).toEqual({ ended: 'not_forwarded' })
+  })
+
+  it('a stream that is cut', async () => {
+    const spy = tapped({ ...TAP, maxOutputTokens: 10 })
+    const stage = await spied(spy)
+    const body = { ...STREAM, max_tokens: 500 }
+    const text = await (
+      await ask(stage, { key: undefined, body, headers: { 'x-model-output': '500', 'x-model-hang': '100' } })
+    ).text()
+    expect(text.endsWith('data: [DONE]\n\n')).toBe(true)
+    expect(await stage.model.requests[0]?.ended).toBe('gone')
+    expect(await settledOnce(spy)).toMatchObject({ ended: 'ended_early', status: 200 })
+  })
+
+  it.each([204, 304])('a reply of %i, which has no body', async (status) => {
+    const spy = tapped()
+    const stage = await spied(spy)
+    const reply = await ask(stage, { key: undefined, headers: { 'x-model-status': String(status) } })
+    expect([reply.status, await reply.text()]).toEqual([status, ''])
+    expect(await settledOnce(spy)).toEqual({ ended: 'complete', status })
+  })
+
+  it('HEAD', async () => {
+    const spy = tapped()
+    const stage = await spied(spy)
+    const reply = await ask(stage, { key: undefined, method: 'HEAD', path: '/v1/models' })
+    expect(reply.status).toBe(404)
+    expect(await settledOnce(spy)).toEqual({ ended: 'complete', status: 404 })
+  })
+})
+
+describe('the reply', () => {
+  it('compressed although it should not be is decompressed, and read', async () => {
+    const spy = tapped({ ...TAP, withholdUsage: true })
+    const stage = await spied(spy)
+    for (const body of [CHAT, STREAM]) {
+      const reply = await ask(stage, { key: undefined, body, headers: { 'x-model-gzip': '1' } })
+      expect(reply.headers.get('content-encoding')).toBeNull()
+      expect(await reply.text()).toMatch(body === STREAM ? /data: \[DONE\]\n\n$/ : /^\{"id"/)
+    }
+    expect(spy.settled.map(({ outcome }) => outcome.usage?.outputTokens)).toEqual([20, 20])
+  })
+
+  it('compressed and broken off is broken for the client', async () => {
+    const spy = tapped()
+    const stage = await spied(spy)
+    const headers = { 'x-model-gzip': '1', 'x-model-break': '5' }
+    const reply = await ask(stage, { key: undefined, body: STREAM, headers })
+    await expect(reply.text()).rejects.toThrow()
+    expect(await settledOnce(spy)).toMatchObject({ ended: 'upstream_failed' })
+  })
+
+  it('in an encoding that nobody can look into passes as it is', async () => {
+    const server = createServer((_, response) =>
+      response.writeHead(200, { 'content-encoding': 'aes128gcm' }).end('opaque'),
+    )
+    server.listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    onTestFinished(() => void server.close())
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+    const spy = tapped()
+    const stage = await spied(spy, { config: { serviceEndpoints: { model: { url } } } })
+    const reply = await ask(stage, { key: undefined })
+    expect([reply.headers.get('content-encoding'), await reply.text()]).toEqual(['aes128gcm', 'opaque'])
+    expect(await settledOnce(spy)).toEqual({ ended: 'complete', status: 200 })
+    server.closeAllConnections()
+  })
+
+  it('is not collected for a slow client', async () => {
+    const spy = tapped()
+    const stage = await spied(spy)
+    const body = { ...STREAM, max_tokens: 400_000 }
+    const reply = await ask(stage, { key: undefined, body, headers: { 'x-model-output': '400000' } })
+    let ended = false
+    void stage.model.requests[0]?.ended.then(() => {
+      ended = true
+    })
+    const reader = reply.body?.getReader()
+    await reader?.read()
+    await sleep(300)
+    expect(ended).toBe(false)
+    let size = 0
+    for (;;) {
+      const piece = await reader?.read()
+      if (piece === undefined || piece.done) break
+      size += piece.value.length
+    }
+    expect(size).toBeGreaterThan(50_000_000)
+    expect(await settledOnce(spy)).toMatchObject({ usage: { outputTokens: 400_000 } })
+  })
+})
+
+describe('errors of the gateway itself', () => {
+  it('have no stack trace and the API’s shape', async () => {
+    const crash = { expression: { action: { jscode: "throw new Error('secret-of-the-gateway')" } } }
+    const stage = await setStage({ policies: [{ 'llm-key': null }, { 'key-auth': null }, LIMIT, crash, PROXY] })
+    const reply = await ask(stage, { path: '/v1/messages', headers: { 'anthropic-version': '2023-06-01' } })
+    expect([reply.status, reply.headers.get('content-type')]).toEqual([500, 'application/json'])
+    const text = await reply.text()
+    expect(text).not.toMatch(/secret-of-the-gateway|node_modules|<html/)
+    expect(JSON.parse(text)).toMatchObject({ type: 'error', error: { details: { error_code: 'policy_unavailable' } } })
+  })
+
+  it('of its own rate limit keep their headers', async () => {
+    const rate = { 'rate-limit': { action: { max: 1, windowMs: 60_000, rateLimitBy: 'x' } } }
+    const stage = await setStage({ policies: [{ 'llm-key': null }, { 'key-auth': null }, rate, LIMIT, PROXY] })
+    expect((await ask(stage)).status).toBe(200)
+    const reply = await ask(stage)
+    expect([reply.status, await reply.json()]).toMatchObject([429, { error: { code: 'rate_limit_exceeded' } }])
+    expect(reply.headers.get('x-ratelimit-limit')).toBe('1')
+  })
+
+  it('a policy that fails shuts the door', async () => {
+    const spy = createSpy({
+      decide() {
+        throw new Error('secret-of-the-policy')
+      },
+    })
+    const lines: string[] = []
+    const stage = await spied(spy, { log: (_, line) => lines.push(line) })
+    const reply = await ask(stage, { key: undefined })
+    expect(reply.status).toBe(503)
+    expect(await reply.text()).not.toContain('secret-of-the-policy')
+    expect(lines.join('\n')).not.toContain('secret-of-the-policy')
+    expect(stage.model.requests).toEqual([])
+  })
+})
+
+describe('a reload', () => {
+  it('keeps what was counted', async () => {
+    const stage = await setStage()
+    const remaining = async (): Promise<number> =>
+      Number((await ask(stage)).headers.get('x-ratelimit-remaining-tokens'))
+    const first = await remaining()
+    await stage.gateway.reload()
+    expect(await remaining()).toBeLessThan(first)
+    expect(await remaining()).toBeLessThan(first - 20)
+  })
+
+  it('with a config that is refused changes nothing', async () => {
+    const lines: string[] = []
+    const stage = await setStage({ log: (_, line) => lines.push(line) })
+    stage.gateway.rewrite({
+      apiEndpoints: { llm: { host: '*', paths: '/*' } },
+      serviceEndpoints: { model: { url: stage.model.url } },
+      policies: ['llm-token-limit', 'proxy'],
+      pipelines: { llm: { apiEndpoints: ['llm'], policies: [PROXY, LIMIT] } },
+    })
+    await stage.gateway.reload()
+    expect(lines.join('\n')).toContain('Could not hot-reload')
+    expect((await ask(stage)).headers.get('x-ratelimit-limit-tokens')).toBe('10000')
+    expect((await ask(stage, { key: undefined })).status).toBe(401)
+  })
+
+  it('in mid-stream settles the request all the same', async () => {
+    const spy = tapped()
+    const stage = await spied(spy)
+    const reply = await ask(stage, { key: undefined, body: STREAM, headers: { 'x-model-pace': '10' } })
+    await stage.gateway.reload()
+    await reply.text()
+    expect(await settledOnce(spy)).toMatchObject({ ended: 'complete', usage: { outputTokens: 20 } })
+  })
+})
