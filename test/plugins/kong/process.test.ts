@@ -1,0 +1,508 @@
+/** What an operator deploys: the bundle, as a process, with all that can happen to one. */
+
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { bundle } from '../../../plugins/kong/bundle.ts'
+import { entryKey, type PluginEntry } from '../../../plugins/kong/shared-context.ts'
+import { createRequest, type KongRequest } from '../../support/kong-client/request.ts'
+import { createWorker, type Worker } from '../../support/kong-client/worker.ts'
+import {
+  answered,
+  launch,
+  llmRequest,
+  PROMPT,
+  type ServerProcess,
+  startServer,
+  tokenLimitConfig,
+} from './process-harness.ts'
+import { rawConnection, until } from './server/harness.ts'
+
+const built = mkdtempSync(join(tmpdir(), 'kong-built-'))
+const command = join(built, 'portcullis-kong.cjs')
+let directory: string
+let socket: string
+const processes: ServerProcess[] = []
+const workers: Worker[] = []
+
+beforeAll(async () => {
+  await bundle(built)
+})
+afterAll(() => rmSync(built, { recursive: true }))
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), 'kong-run-'))
+  socket = join(directory, 's')
+})
+afterEach(async () => {
+  for (const worker of workers.splice(0)) worker.close()
+  for (const { child, exit } of processes.splice(0)) {
+    child.kill('SIGKILL')
+    await exit
+  }
+  rmSync(directory, { recursive: true })
+})
+
+async function start(args: readonly string[] = []): Promise<ServerProcess> {
+  const server = await startServer(command, socket, args)
+  processes.push(server)
+  return server
+}
+
+function kong(options: { readonly readTimeoutMs?: number } = {}): Worker {
+  const worker = createWorker({ socket, ...options })
+  workers.push(worker)
+  return worker
+}
+
+async function run(args: readonly string[]) {
+  const child = launch([command, ...args])
+  return { code: await child.exit, stdout: child.stdout(), stderr: child.stderr() }
+}
+
+const limitHeader = (request: KongRequest) => {
+  const entry = request.shared.get(entryKey('llm-token-limit')) as PluginEntry | undefined
+  return new Map(entry?.reply_headers).get('x-ratelimit-limit-tokens')
+}
+const remaining = (request: KongRequest) => {
+  const entry = request.shared.get(entryKey('llm-token-limit')) as PluginEntry | undefined
+  return Number(new Map(entry?.reply_headers).get('x-ratelimit-remaining-tokens'))
+}
+
+describe('dump', () => {
+  test('prints one plugin as pure JSON, in the shape Kong wants', async () => {
+    const { code, stdout, stderr } = await run(['dump', 'llm-token-limit'])
+    expect([code, stderr]).toEqual([0, ''])
+    const infos = JSON.parse(stdout)
+    expect(infos).toHaveLength(1)
+    expect(infos[0]).toMatchObject({ Name: 'llm-token-limit', Priority: 905, Schema: { name: 'llm-token-limit' } })
+    // Never `response`: Kong would buffer every reply.
+    expect([...infos[0].Phases].sort()).toEqual(['access', 'log'])
+    const { version } = JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8'))
+    expect(infos[0].Version).toBe(version)
+  })
+
+  test('marks every record that may be absent, which Kong would fill in otherwise', async () => {
+    const { stdout } = await run(['dump', 'llm-token-limit'])
+    const records: unknown[] = []
+    const collect = (fields: ReadonlyArray<Record<string, { type: string; required?: boolean; fields?: never }>>) => {
+      for (const [, attributes] of fields.flatMap(Object.entries)) {
+        if (attributes.type !== 'record') continue
+        records.push(attributes.required)
+        collect(attributes.fields ?? [])
+      }
+    }
+    collect(JSON.parse(stdout)[0].Schema.fields[0].config.fields)
+    expect(records.length).toBeGreaterThan(0)
+    expect(records).not.toContain(undefined)
+  })
+
+  test.each([[['dump']], [['dump', 'nobody']], [['dump', 'constructor']], [['dump', 'llm-token-limit', 'x']]])(
+    '%j is a usage error, with nothing on stdout',
+    async (args) => {
+      const { code, stdout } = await run(args)
+      expect([code, stdout]).toEqual([2, ''])
+    },
+  )
+})
+
+describe('the command line', () => {
+  test.each([
+    [[]],
+    [['serve']],
+    [['serve', '--socket', '']],
+    [['serve', '--socket', '/tmp/x', '--deadline-ms', '5']],
+    [['serve', '--socket', '/tmp/x', '--deadline-ms', '1e3']],
+    [['serve', '--socket', '/tmp/x', '--metrics-port', '70000']],
+    [['serve', '--socket', '/tmp/x', '--no-such-thing']],
+    [['start']],
+  ])('%j is refused', async (args) => {
+    const { code, stderr } = await run(args)
+    expect(code).toBe(2)
+    expect(stderr).toContain('Usage:')
+  })
+
+  test('tells its version and its usage', async () => {
+    expect((await run(['--version'])).stdout).toMatch(/^\d+\.\d+\.\d+\n$/)
+    expect((await run(['--help'])).stdout).toContain('portcullis-kong serve --socket PATH')
+  })
+})
+
+describe('serve', () => {
+  test('decides, counts and settles', async () => {
+    await start()
+    const [worker, plugin] = [kong(), tokenLimitConfig('a', 1_000)]
+    const first = llmRequest()
+    expect(await worker.access(first, plugin)).toBe('done')
+    expect(limitHeader(first)).toBe('1000')
+    answered(first, { prompt_tokens: 10, completion_tokens: 5 })
+    expect(await worker.log(first, plugin)).toBe('done')
+    // Settling twice changes nothing.
+    expect(await worker.log(first, plugin)).toBe('done')
+    const second = llmRequest()
+    await worker.access(second, plugin)
+    expect(remaining(second) + (1_000 - remaining(first))).toBe(985)
+  })
+
+  test('refuses in the shape of the API', async () => {
+    await start()
+    const worker = kong()
+    const request = llmRequest()
+    expect(await worker.access(request, tokenLimitConfig('a', 10))).toBe('exited')
+    expect(request.reply?.status).toBe(429)
+    expect(JSON.parse(request.reply?.body ?? '')).toMatchObject({ error: { code: 'request_exceeds_limit' } })
+  })
+
+  test('a bad config refuses every request, and says why without quoting a value', async () => {
+    const server = await start()
+    const worker = kong()
+    const plugin = tokenLimitConfig('a', 10, { store: 'canary-store', surprise: 'canary-surprise' })
+    for (let n = 0; n < 2; n++) {
+      const request = llmRequest()
+      expect(await worker.access(request, plugin)).toBe('exited')
+      expect(request.reply?.status).toBe(503)
+      await worker.log(request, plugin)
+    }
+    await until(() => server.stderr().includes('CONFIG REFUSED'))
+    expect(server.stderr()).toContain('store: must be one of')
+    expect(server.stderr()).toContain('surprise: is not a known field')
+    expect(server.stderr()).not.toContain('canary')
+  })
+
+  test('keeps prompts and keys out of its log, whatever happens', async () => {
+    const server = await start(['--log-level', 'info'])
+    const worker = kong()
+    const plugin = tokenLimitConfig('a', 1_000)
+    await worker.access(llmRequest(), plugin)
+    await worker.access(llmRequest({ body_size: 3 }), plugin)
+    await worker.access(llmRequest({ headers: { 'content-type': PROMPT } }), plugin)
+    await worker.access(llmRequest({ path: `/${PROMPT}` }), plugin)
+    await worker.access(llmRequest({ method: PROMPT }), plugin)
+    const broken = createRequest({ requestId: PROMPT, headers: [['_method', PROMPT]], body: Buffer.from(PROMPT) })
+    await worker.access(broken, plugin)
+    broken.shared.set('portcullis_facts', PROMPT)
+    await worker.access(broken, plugin)
+    server.child.kill('SIGTERM')
+    await server.exit
+    expect(server.stderr()).toContain('fault')
+    expect(server.stderr()).not.toContain(PROMPT)
+  })
+
+  test('shows health and metrics on the loopback', async () => {
+    const port = await freePort()
+    await start(['--metrics-port', String(port)])
+    const [worker, plugin] = [kong(), tokenLimitConfig('a', 1_000)]
+    const request = llmRequest()
+    await worker.access(request, plugin)
+    await worker.access(llmRequest({ path: '/nowhere' }), plugin)
+    answered(request, { prompt_tokens: 10, completion_tokens: 5 })
+    await worker.log(request, plugin)
+    const read = async (path: string) => await fetch(`http://127.0.0.1:${port}${path}`)
+    expect(await (await read('/healthz')).json()).toMatchObject({ status: 'ok', openEvents: 0, instances: 1 })
+    const text = await (await read('/metrics')).text()
+    for (const line of [
+      'portcullis_decisions_total{policy="llm-token-limit",decision="pass",code="",would_reject=""} 1',
+      'portcullis_decisions_total{policy="llm-token-limit",decision="reject",code="unmetered_operation",would_reject=""} 1',
+      'portcullis_tokens_total{policy="llm-token-limit",kind="settled"} 15',
+      'portcullis_settlements_total{policy="llm-token-limit",ended="complete",usage="reported"} 1',
+      'portcullis_kong_round_trips_bucket{le="3",plugin="llm-token-limit",phase="access"} 2',
+      'portcullis_kong_events_total{plugin="llm-token-limit",phase="access",ended="exited"} 1',
+      'portcullis_kong_open_events 0',
+      'nodejs_eventloop_lag_seconds',
+    ])
+      expect(text).toContain(line)
+    expect((await read('/')).status).toBe(404)
+  })
+})
+
+describe('a socket', () => {
+  test('is for its owner and group alone', async () => {
+    await start()
+    expect((statSync(socket).mode & 0o777).toString(8)).toBe('660')
+  })
+
+  test('is taken from a server that is dead', async () => {
+    const first = await start()
+    first.child.kill('SIGKILL')
+    await first.exit
+    expect(existsSync(socket)).toBe(true)
+    await start()
+    expect(await kong().access(llmRequest(), tokenLimitConfig('a', 1_000))).toBe('done')
+  })
+
+  test('is refused to a second server beside the first', async () => {
+    await start()
+    const second = await run(['serve', '--socket', socket])
+    expect(second.code).toBe(1)
+    expect(second.stderr).toContain('another plugin server listens')
+    expect(await kong().access(llmRequest(), tokenLimitConfig('a', 1_000))).toBe('done')
+  })
+
+  test('is refused where somebody else listens', async () => {
+    const stranger = createServer().listen(socket)
+    await until(() => stranger.listening)
+    const { code } = await run(['serve', '--socket', socket])
+    stranger.close()
+    expect(code).toBe(1)
+  })
+
+  test('is never made of a file that is there', async () => {
+    writeFileSync(socket, 'precious')
+    expect((await run(['serve', '--socket', socket])).code).toBe(1)
+    expect(readFileSync(socket, 'utf8')).toBe('precious')
+  })
+
+  test.each(['no/such/directory/s', `${'long/'.repeat(30)}s`])('cannot be at %s', async (path) => {
+    const { code, stderr } = await run(['serve', '--socket', join(directory, path)])
+    expect(code).toBe(1)
+    expect(stderr).toMatch(/^portcullis-kong: /)
+  })
+})
+
+describe('the end', () => {
+  test.each(['SIGTERM', 'SIGQUIT', 'SIGINT'] as const)('%s ends it, and the socket with it', async (signal) => {
+    const server = await start()
+    await kong().access(llmRequest(), tokenLimitConfig('a', 1_000))
+    server.child.kill(signal)
+    expect(await server.exit).toBe(0)
+    expect([existsSync(socket), existsSync(`${socket}.pid`)]).toEqual([false, false])
+    expect(server.stderr()).toContain('"msg":"stopped"')
+  })
+
+  test('lets an open event come to its own', async () => {
+    const server = await start()
+    const connection = await rawConnection(socket)
+    const plugin = tokenLimitConfig('a', 1_000)
+    const started = await connection.request(1, 'plugin.StartInstance', { Name: plugin.plugin, Config: plugin.config })
+    const { Id } = started[3] as { readonly Id: number }
+    const asked = await connection.request(2, 'plugin.HandleEvent', { InstanceId: Id, EventName: 'access' })
+    const { EventId } = asked[3] as { readonly EventId: number }
+    server.child.kill('SIGTERM')
+    await until(() => server.stderr().includes('"msg":"stopping"'))
+    const facts = llmRequest().shared.get('portcullis_facts')
+    const answer = await connection.request(3, 'plugin.Step', { EventId, Data: facts })
+    expect(answer[3]).toMatchObject({ Data: { Method: 'kong.ctx.shared.set' } })
+    expect((await connection.request(4, 'plugin.Step', { EventId }))[3]).toMatchObject({ Data: 'ret' })
+    expect(await server.exit).toBe(0)
+  })
+
+  test('does not wait for ever: what is open then is refused', async () => {
+    const server = await start(['--drain-ms', '100'])
+    const connection = await rawConnection(socket)
+    const plugin = tokenLimitConfig('a', 1_000)
+    const started = await connection.request(1, 'plugin.StartInstance', { Name: plugin.plugin, Config: plugin.config })
+    const { Id } = started[3] as { readonly Id: number }
+    await connection.request(2, 'plugin.HandleEvent', { InstanceId: Id, EventName: 'access' })
+    server.child.kill('SIGTERM')
+    expect(await server.exit).toBe(0)
+    expect(server.stderr()).toContain('open work abandoned')
+  })
+})
+
+describe('kill -9', () => {
+  test('never lets one route run the config of another', async () => {
+    const [one, other] = [tokenLimitConfig('one', 1_111), tokenLimitConfig('other', 2_222)]
+    const first = await start()
+    const worker = kong({ readTimeoutMs: 500 })
+    for (const [plugin, limit] of [
+      [one, '1111'],
+      [other, '2222'],
+    ] as const) {
+      const request = llmRequest()
+      expect(await worker.access(request, plugin)).toBe('done')
+      expect(limitHeader(request)).toBe(limit)
+    }
+    first.child.kill('SIGKILL')
+    await first.exit
+    await start()
+    // The other one first, then the old one: with ids from 0 it got the other one's config from here on.
+    for (const [plugin, limit] of [
+      [other, '2222'],
+      [one, '1111'],
+      [other, '2222'],
+      [one, '1111'],
+    ] as const) {
+      const request = llmRequest()
+      const end = await worker.access(request, plugin)
+      // The pooled connection is dead: Kong lets that one pass, and llm-guard finds no mark.
+      if (end === 'failed_open') expect(limitHeader(request)).toBeUndefined()
+      else expect([end, limitHeader(request)]).toEqual(['done', limit])
+    }
+    expect(worker.errors.filter((error) => error.startsWith('no plugin instance')).length).toBeGreaterThan(0)
+  })
+
+  test('never gives one caller the body of another: the old event is refused', async () => {
+    const plugin = tokenLimitConfig('a', 1_000)
+    const first = await start()
+    const uploading = await rawConnection(socket)
+    const started = await uploading.request(1, 'plugin.StartInstance', { Name: plugin.plugin, Config: plugin.config })
+    const { Id } = started[3] as { readonly Id: number }
+    const asked = await uploading.request(2, 'plugin.HandleEvent', { InstanceId: Id, EventName: 'access' })
+    const { EventId } = asked[3] as { readonly EventId: number }
+    first.child.kill('SIGKILL')
+    await first.exit
+    await start()
+    expect(await kong().access(llmRequest(), plugin)).toBe('done')
+    const late = await rawConnection(socket)
+    const answer = await late.request(3, 'plugin.Step', { EventId, Data: 'the body of the upload' })
+    expect(answer[3]).toMatchObject({ EventId, Data: { Method: 'kong.response.exit', Args: { 0: 503 } } })
+  })
+})
+
+test('a reservation of the process before is settled', async () => {
+  const plugin = tokenLimitConfig('a', 1_000)
+  const first = await start()
+  const request = llmRequest()
+  expect(await kong().access(request, plugin)).toBe('done')
+  first.child.kill('SIGKILL')
+  await first.exit
+  const port = await freePort()
+  await start(['--metrics-port', String(port)])
+  answered(request, { prompt_tokens: 10, completion_tokens: 5 })
+  expect(await kong().log(request, plugin)).toBe('done')
+  const text = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text()
+  expect(text).toContain('portcullis_settlements_total{policy="llm-token-limit",ended="complete",usage="reported"} 1')
+})
+
+test('SIGSTOP: Kong gives up, and the frames that wait then harm nobody', async () => {
+  const plugin = tokenLimitConfig('a', 10_000)
+  const server = await start()
+  const worker = kong({ readTimeoutMs: 100 })
+  expect(await worker.access(llmRequest(), plugin)).toBe('done')
+  server.child.kill('SIGSTOP')
+  for (let n = 0; n < 3; n++) {
+    const request = llmRequest()
+    expect(await worker.access(request, plugin)).toBe('failed_open')
+    expect(request.shared.has(entryKey('llm-token-limit'))).toBe(false)
+  }
+  server.child.kill('SIGCONT')
+  await until(() => server.stderr().includes('connection destroyed'))
+  const patient = kong()
+  for (let n = 0; n < 20; n++) expect(await patient.access(llmRequest(), plugin)).toBe('done')
+})
+
+test('a thousand requests at once are all decided and all settled', async () => {
+  await start()
+  const plugin = tokenLimitConfig('a', 10_000_000)
+  const worker = kong({ readTimeoutMs: 10_000 })
+  const requests = Array.from({ length: 1_000 }, () => llmRequest())
+  expect(new Set(await Promise.all(requests.map((request) => worker.access(request, plugin))))).toEqual(
+    new Set(['done']),
+  )
+  for (const request of requests) answered(request, { prompt_tokens: 3, completion_tokens: 1 })
+  expect(new Set(await Promise.all(requests.map((request) => worker.log(request, plugin))))).toEqual(new Set(['done']))
+  const last = llmRequest()
+  await worker.access(last, plugin)
+  const reserved = 10_000_000 - 4_000 - remaining(last)
+  expect(reserved).toBeGreaterThan(0)
+  expect(reserved).toBeLessThan(100)
+})
+
+describe('kong reload', () => {
+  /** nginx as far as this process looks: a name and a parent. */
+  const WORKER = `
+    "$1" "$2" serve --socket "$3" & server=$!
+    trap 'kill -TERM $server' TERM
+    wait $server
+    wait $server
+    echo "server exited with $?" >&2
+  `
+
+  test('the new server takes the path over without a gap, and the old one ends with its connections', async () => {
+    const nginx = join(directory, 'nginx')
+    symlinkSync('/bin/sh', nginx)
+    const spawnWorker = () => {
+      const worker = launch(['-c', WORKER, 'worker', process.execPath, command, socket], nginx)
+      processes.push(worker)
+      return worker
+    }
+    const plugin = tokenLimitConfig('a', 1_000)
+    const old = spawnWorker()
+    await until(() => old.stderr().includes('server started at'))
+    const before = kong()
+    const request = llmRequest()
+    expect(await before.access(request, plugin)).toBe('done')
+
+    const next = spawnWorker()
+    await until(() => next.stderr().includes('server started at'))
+    const after = kong()
+    expect(await after.access(llmRequest(), plugin)).toBe('done')
+    // The old connection still reaches the old process, which knows its instance.
+    expect(await before.log(request, plugin)).toBe('done')
+    expect(before.errors).toEqual([])
+
+    before.close()
+    await until(() => old.stderr().includes('server exited with 0'))
+    expect(old.stderr()).toContain('another server has taken over the socket')
+    expect(await after.access(llmRequest(), plugin)).toBe('done')
+    next.child.kill('SIGTERM')
+    await until(() => next.stderr().includes('server exited with 0'))
+  })
+})
+
+describe("Kong's stock plugin server", () => {
+  const stock = fileURLToPath(new URL('../../../node_modules/kong-pdk/bin/kong-js-pluginserver', import.meta.url))
+
+  test('loads every built plugin, and nothing else is in their directory', async () => {
+    const child = launch([stock, '-d', join(built, 'plugins'), '--dump-all-plugins'])
+    expect(await child.exit).toBe(0)
+    const ours = JSON.parse((await run(['dump', 'llm-token-limit'])).stdout)
+    const theirs = JSON.parse(child.stdout())
+    expect(theirs.map(({ Name }: { Name: string }) => Name)).toEqual(['llm-token-limit'])
+    expect(theirs[0].Schema.fields[0].config.fields).toEqual(ours[0].Schema.fields[0].config.fields)
+    expect(theirs[0]).toMatchObject({ Priority: 905, Version: ours[0].Version })
+  })
+
+  test('runs it', async () => {
+    const child = launch([stock, '-d', join(built, 'plugins'), '-p', directory, '--sock-name', 's'])
+    processes.push(child)
+    await until(() => existsSync(socket))
+    const [worker, plugin] = [kong(), tokenLimitConfig('a', 100)]
+    const request = llmRequest()
+    expect(await worker.access(request, plugin)).toBe('done')
+    expect(limitHeader(request)).toBe('100')
+    expect(await worker.access(llmRequest(), plugin)).toBe('exited')
+  })
+})
+
+describe('the bundle', () => {
+  test('is one file that needs nothing beside it', async () => {
+    const alone = join(directory, 'alone')
+    mkdirSync(alone)
+    const copy = join(alone, 'portcullis-kong.cjs')
+    writeFileSync(copy, readFileSync(command))
+    chmodSync(copy, 0o755)
+    const child = launch([copy, 'dump', 'llm-token-limit'])
+    expect(await child.exit).toBe(0)
+    expect(JSON.parse(child.stdout())).toHaveLength(1)
+  })
+
+  test('carries no compiler, and the licences of what it does carry', () => {
+    const text = readFileSync(command, 'utf8')
+    expect(text).not.toContain('createProgram')
+    const notices = readFileSync(join(built, 'THIRD-PARTY-NOTICES.txt'), 'utf8')
+    expect(notices).toContain('kong-pdk 0.6.0 (Apache-2.0)')
+    expect(notices).toContain('TERMS AND CONDITIONS FOR USE, REPRODUCTION, AND DISTRIBUTION')
+    expect(notices).not.toContain('ts-node')
+  })
+})
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await until(() => server.listening)
+  const { port } = server.address() as { readonly port: number }
+  await new Promise((resolve) => server.close(resolve))
+  return port
+}
