@@ -220,16 +220,37 @@ describe.skipIf(kongMissing)('replies through Kong', () => {
     }
   })
 
-  test('a stream that runs past its budget is ended as its API ends one', async () => {
+  test('a stream that runs past its budget is ended as its API ends one, and the upstream is let go', async () => {
     const body = chat({ stream: true, max_tokens: 16 })
-    let text = ''
-    const settled = await settledBy(async () => {
-      text = (await ask(kong, { route: 'enforced', body, headers: knobs({ disobey: 1, output: 400 }) })).text
+    for (let round = 0; round < 3; round++) {
+      let text = ''
+      const settled = await settledBy(async () => {
+        // It would say more, and waits for Kong to hang up.
+        const headers = knobs({ disobey: 1, output: 400, hang: 200 })
+        text = (await ask(kong, { route: 'enforced', body, headers })).text
+        expect(await model.requests.at(-1)?.ended).toBe('gone')
+      })
+      const events = [...text.matchAll(/^data: (.*)$/gm)].map((match) => match[1] ?? '')
+      expect(events.at(-1)).toBe('[DONE]')
+      expect(JSON.parse(events.at(-2) ?? '')).toMatchObject({ choices: [{ finish_reason: 'length' }] })
+      expect(settled.settlements({ ended: 'ended_early' })).toBe(1)
+    }
+  })
+
+  test('over HTTP/2 a stream is ended just as well', async () => {
+    const session = connectHttp2(kong.url)
+    const stream = session.request({
+      ':method': 'POST',
+      ':path': '/enforced/v1/chat/completions',
+      authorization: `Bearer ${KEYS.alice}`,
+      'content-type': 'application/json',
+      ...knobs({ disobey: 1, output: 400 }),
     })
-    const events = [...text.matchAll(/^data: (.*)$/gm)].map((match) => match[1] ?? '')
-    expect(events.at(-1)).toBe('[DONE]')
-    expect(JSON.parse(events.at(-2) ?? '')).toMatchObject({ choices: [{ finish_reason: 'length' }] })
-    expect(settled.settlements({ ended: 'ended_early' })).toBe(1)
+    stream.end(JSON.stringify(chat({ stream: true, max_tokens: 16 })))
+    let text = ''
+    for await (const piece of stream) text += String(piece)
+    session.close()
+    expect(text).toMatch(/"finish_reason":"length".*\n\ndata: \[DONE\]\n\n$/)
   })
 })
 

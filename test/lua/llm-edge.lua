@@ -145,6 +145,16 @@ check.case("reads a JSON reply without touching its length", function()
   check.equal(report.broken_by, "client")
 end)
 
+check.case("where a stream may be cut, the client is asked to hang up, but not over HTTP/2", function()
+  local plan = setmetatable({ max_output_tokens = 9 }, { __index = PLAN })
+  for version, expected in pairs({ [1.1] = "close", [2] = false }) do
+    local _, _, seen = reply({ http_version = version, reply_headers = {} }, plan, {})
+    check.equal(seen.reply_headers.connection or false, expected)
+  end
+  local _, _, uncut = reply({ reply_headers = {} }, PLAN, {})
+  check.equal(uncut.reply_headers.connection, nil)
+end)
+
 check.case("a compressed reply and one of Kong's own pass unobserved", function()
   for _, fields in ipairs({
     { reply_headers = { ["content-type"] = "text/event-stream", ["content-encoding"] = "gzip" } },

@@ -32,8 +32,13 @@ local function begin_tap(plan)
   if kong.response.get_source() ~= "service" or encoding ~= "identity" then
     return
   end
-  if plan.stream and (plan.withhold_usage or plan.max_output_tokens) then
+  local may_cut = plan.stream and plan.max_output_tokens
+  if may_cut or plan.stream and plan.withhold_usage then
     kong.response.clear_header("content-length")
+  end
+  -- nginx reads on behind a stream that was cut until the client hangs up; HTTP/2 has no header to ask for that.
+  if may_cut and ngx.req.http_version() < 2 then
+    kong.response.set_header("connection", "close")
   end
   kong.ctx.plugin.tap = tap.new(plan)
 end

@@ -58,6 +58,7 @@ return function(request)
       get_headers = function() return headers, request.truncated and "truncated" or nil end,
       get_uri_args = function() return decode_args(var.args) end,
       get_method = function() return request.method or "POST" end,
+      http_version = function() return request.http_version or 1.1 end,
       read_body = function() seen.read_body = true end,
       get_body_data = function() return request.body end,
       get_body_file = function() return request.body_file end,
