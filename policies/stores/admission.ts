@@ -14,6 +14,9 @@ export interface Seat {
   room: number
 }
 
+/** A result that the store may still add to. */
+export type Admission = { -readonly [K in keyof ReserveResult]: ReserveResult[K] }
+
 /**
  * Judges all seats at `t`, in whole epoch milliseconds, and takes from their states when every enforced claim agrees.
  * `epoch` becomes the life of a counter whose clock has to start anew.
@@ -21,7 +24,7 @@ export interface Seat {
  * Each enforced claim judges its own want against its own room. When some of them clip, the request may produce only
  * the least of their rooms, and every other claim takes no more output than that.
  */
-export function admit(seats: readonly Seat[], t: number, epoch: number): ReserveResult {
+export function admit(seats: readonly Seat[], t: number, epoch: number): Admission {
   let clippedTo = Number.POSITIVE_INFINITY
   let floor = 0
   let short = false
@@ -42,7 +45,9 @@ export function admit(seats: readonly Seat[], t: number, epoch: number): Reserve
   const admitted = !short && clippedTo >= floor
   const claims: ClaimResult[] = []
   for (const seat of seats) claims.push(takeShare(seat, admitted, clippedTo, floor))
-  return admitted && clippedTo < Number.POSITIVE_INFINITY ? { admitted, clippedTo, claims } : { admitted, claims }
+  const result: Admission = { admitted, claims }
+  if (admitted && clippedTo < Number.POSITIVE_INFINITY) result.clippedTo = clippedTo
+  return result
 }
 
 function takeShare(seat: Seat, admitted: boolean, clippedTo: number, clipFloor: number): ClaimResult {

@@ -15,7 +15,14 @@ export interface CounterState {
   amount: number
   /** `sliding_window` only: what was booked in slot s, at index s modulo {@link LIVE_SLOTS}. */
   readonly slots: Float64Array
+  /** The sum of `slots`. */
+  booked: number
+  /** The one index of `slots` that holds anything, or {@link SEVERAL}. Spares most counters most of their memory. */
+  only: number
 }
+
+/** More than one slot may hold something. */
+export const SEVERAL = -1
 
 /** One algorithm. Every function but `begin`, `advance` and `restart` expects a state that was just touched. */
 export interface Arithmetic {
@@ -44,7 +51,15 @@ export interface Arithmetic {
 }
 
 export function createState(): CounterState {
-  return { at: 0, epoch: 0, amount: 0, slots: new Float64Array(LIVE_SLOTS) }
+  return { at: 0, epoch: 0, amount: 0, slots: new Float64Array(LIVE_SLOTS), booked: 0, only: 0 }
+}
+
+/** Empties the slots. */
+export function clearSlots(state: CounterState): void {
+  if (state.only === SEVERAL) state.slots.fill(0)
+  else state.slots[state.only] = 0
+  state.only = 0
+  state.booked = 0
 }
 
 export function windowMs(counter: CounterSpec): number {

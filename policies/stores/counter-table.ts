@@ -1,10 +1,10 @@
 /** Counters by key, packed into records of a few numbers: a million of them cost little more than their keys. */
 
-import { type CounterState, LIVE_SLOTS, SLOTS_PER_WINDOW, windowMs } from './counter-state.ts'
+import { type CounterState, clearSlots, LIVE_SLOTS, SEVERAL } from './counter-state.ts'
 import type { CounterSpec } from './ports.ts'
 
-/** A short record: at, epoch, amount, and the booking of the newest slot. */
-const SHORT = 4
+/** A short record: at, epoch, amount, and the only slot that holds anything with what it holds. */
+const SHORT = 5
 /** A long one: at, epoch, amount, and every slot. */
 const LONG = 3 + LIVE_SLOTS
 
@@ -87,21 +87,23 @@ export function createCounterTable(): CounterTable {
       state.at = chunk[offset] as number
       state.epoch = chunk[offset + 1] as number
       state.amount = chunk[offset + 2] as number
-      const spec = slab.specs[index]
-      if (spec?.algorithm !== 'sliding_window') return
-      const { slots } = state
+      clearSlots(state)
       if (slab === long) {
-        for (let slot = 0; slot < LIVE_SLOTS; slot++) slots[slot] = chunk[offset + 3 + slot] as number
+        state.only = SEVERAL
+        for (let slot = 0; slot < LIVE_SLOTS; slot++) {
+          const held = chunk[offset + 3 + slot] as number
+          state.slots[slot] = held
+          state.booked += held
+        }
       } else {
-        for (let slot = 0; slot < LIVE_SLOTS; slot++) slots[slot] = 0
-        slots[newestSlot(spec, state)] = chunk[offset + 3] as number
+        state.only = chunk[offset + 3] as number
+        state.booked = chunk[offset + 4] as number
+        state.slots[state.only] = state.booked
       }
     },
 
     save(handle, key, counter, state) {
-      const sliding = counter.algorithm === 'sliding_window'
-      const newest = sliding ? newestSlot(counter, state) : 0
-      const isLong = sliding && !isOnlySlot(state, newest)
+      const isLong = state.only === SEVERAL && !findOnly(state)
       let place = handle
       if (handle === NO_COUNTER || (handle & 1) !== (isLong ? 1 : 0)) {
         if (handle !== NO_COUNTER) release(handle)
@@ -115,10 +117,12 @@ export function createCounterTable(): CounterTable {
       chunk[offset] = state.at
       chunk[offset + 1] = state.epoch
       chunk[offset + 2] = state.amount
-      if (!sliding) return
-      const { slots } = state
-      if (isLong) for (let slot = 0; slot < LIVE_SLOTS; slot++) chunk[offset + 3 + slot] = slots[slot] as number
-      else chunk[offset + 3] = slots[newest] as number
+      if (isLong) {
+        for (let slot = 0; slot < LIVE_SLOTS; slot++) chunk[offset + 3 + slot] = state.slots[slot] as number
+      } else {
+        chunk[offset + 3] = state.only
+        chunk[offset + 4] = state.booked
+      }
     },
 
     remove(key) {
@@ -158,11 +162,14 @@ function clear(slab: Slab): void {
   slab.free.length = 0
 }
 
-function newestSlot(counter: CounterSpec, state: CounterState): number {
-  return Math.floor((state.at * SLOTS_PER_WINDOW) / windowMs(counter)) % LIVE_SLOTS
-}
-
-function isOnlySlot({ slots }: CounterState, only: number): boolean {
-  for (let slot = 0; slot < LIVE_SLOTS; slot++) if (slots[slot] !== 0 && slot !== only) return false
+/** Whether one slot holds all there is; `state.only` then says which. */
+function findOnly(state: CounterState): boolean {
+  let found = SEVERAL
+  for (let slot = 0; slot < LIVE_SLOTS; slot++) {
+    if (state.slots[slot] === 0) continue
+    if (found !== SEVERAL) return false
+    found = slot
+  }
+  state.only = Math.max(0, found)
   return true
 }

@@ -8,6 +8,7 @@ import { createCounterTable, type Handle, NO_COUNTER } from './counter-table.ts'
 import type { Claim, CounterView, LimitStore, ReserveRequest, ReserveResult, Settlement } from './ports.ts'
 import { createRecentIds } from './recent-ids.ts'
 import { createSpread } from './spread.ts'
+import { createTickets } from './tickets.ts'
 import { arithmeticOf, begin, keepMs, remaining, settleCounter, touch } from './windows.ts'
 
 export interface MemoryStoreOptions {
@@ -18,6 +19,9 @@ export interface MemoryStoreOptions {
 }
 
 export interface MemoryStore extends LimitStore {
+  /** At once: nothing has to be waited for. */
+  reserve(request: ReserveRequest): ReserveResult
+  settle(settlement: Settlement): boolean
   /** Counters kept now, idle ones that no sweep has met yet included. */
   readonly size: number
 }
@@ -30,19 +34,21 @@ const DEFAULT_MAX_COUNTERS = 4_000_000
 /** Counters looked at for idleness in each request and for each new counter: the sweep outruns what is added. */
 const SWEPT_PER_REQUEST = 1
 const SWEPT_PER_NEW_COUNTER = 4
+const SWEPT_AT_ONCE = 32
 
 export function createMemoryStore(options: MemoryStoreOptions): MemoryStore {
   const maxCounters = options.maxCounters ?? DEFAULT_MAX_COUNTERS
   const counters = createCounterTable()
   const spread = createSpread()
-  /** Reservations of this store that still have to be settled, and settled ones that nothing else tells. */
-  const open = createRecentIds()
-  const settled = createRecentIds()
+  const tickets = createTickets()
+  /** Settled reservations of other processes, and those that took nothing. */
+  const foreign = createRecentIds()
   const pool: MemorySeat[] = []
   const spare = createState()
   // Lives are counted from anywhere, so that a reservation of an earlier process fits no counter of this one.
   const firstEpoch = Math.floor(options.random.fraction() * 2 ** 52)
   let epoch = firstEpoch
+  let unswept = 0
 
   const now = () => Math.floor(options.clock.now())
 
@@ -99,7 +105,7 @@ export function createMemoryStore(options: MemoryStoreOptions): MemoryStore {
       throw new PortcullisError('store_full', 'The memory store holds too many counters.')
   }
 
-  async function reserve({ id, claims }: ReserveRequest): Promise<ReserveResult> {
+  function reserve({ claims }: ReserveRequest): ReserveResult {
     const t = now()
     const seats = seatsFor(claims, t)
     if (counters.size + seats.length > maxCounters) assertSpace(seats)
@@ -115,24 +121,27 @@ export function createMemoryStore(options: MemoryStoreOptions): MemoryStore {
       counters.save(seat.handle, key, claim.counter, seat.state)
       if (claim.spread !== undefined && key === claim.key) spread.add(claim.spread.owner, key)
     }
-    if (result.admitted) open.add(id, t)
-    sweep(SWEPT_PER_REQUEST + SWEPT_PER_NEW_COUNTER * added, t)
+    unswept += SWEPT_PER_REQUEST + SWEPT_PER_NEW_COUNTER * added
+    if (unswept >= SWEPT_AT_ONCE) {
+      sweep(unswept, t)
+      unswept = 0
+    }
     spread.sweep(live)
+    if (result.admitted) result.ticket = tickets.next()
     return result
   }
 
-  function isFirst({ id, entries }: Settlement, t: number): boolean {
-    if (entries.length > 0) {
-      if (open.remove(id)) return true
-      if (entries.some((entry) => entry.epoch > firstEpoch && entry.epoch <= epoch)) return false
-    }
-    if (settled.has(id)) return false
-    settled.add(id, t)
-    open.remove(id)
+  function isFirst({ id, ticket, entries }: Settlement, t: number): boolean {
+    // Another process's ticket says nothing here; its counters had other lives.
+    const [entry] = entries
+    const ours = entry !== undefined && entry.epoch > firstEpoch && entry.epoch <= epoch
+    if (ticket !== undefined && ours) return tickets.settle(ticket)
+    if (foreign.has(id)) return false
+    foreign.add(id, t)
     return true
   }
 
-  async function settle(settlement: Settlement): Promise<boolean> {
+  function settle(settlement: Settlement): boolean {
     const t = now()
     if (!isFirst(settlement, t)) return false
     for (const entry of settlement.entries) {

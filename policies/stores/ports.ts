@@ -1,5 +1,7 @@
 /** What a store of limit counters must do. Every implementation passes `test/contract/limit-store.ts`. */
 
+import type { MaybePromise } from '../policy.ts'
+
 export type Algorithm = 'fixed_window' | 'sliding_window' | 'token_bucket'
 
 /** What a rule counts. Cached input may weigh less than 1: the caller of the store has already applied that. */
@@ -72,6 +74,8 @@ export interface ClaimResult {
 
 export interface ReserveResult {
   readonly admitted: boolean
+  /** The store's own number of the reservation, if it has one: the settlement hands it back. */
+  readonly ticket?: number
   /** Set when an enforced claim was clipped: the output tokens the request may produce in all. */
   readonly clippedTo?: number
   readonly claims: readonly ClaimResult[]
@@ -92,6 +96,7 @@ export interface SettleEntry {
 export interface Settlement {
   /** The reservation's id: a second settlement with it changes nothing. */
   readonly id: string
+  readonly ticket?: number
   readonly entries: readonly SettleEntry[]
 }
 
@@ -106,9 +111,9 @@ export interface CounterView {
 
 export interface LimitStore {
   /** One atomic step over all claims: all enforced ones take, or none does. */
-  reserve(request: ReserveRequest): Promise<ReserveResult>
+  reserve(request: ReserveRequest): MaybePromise<ReserveResult>
   /** Whether it counted: false when this id is known to be settled already. */
-  settle(settlement: Settlement): Promise<boolean>
+  settle(settlement: Settlement): MaybePromise<boolean>
   /** Every counter of one caller. For operators: may scan. */
   show(caller: string): Promise<readonly CounterView[]>
   /** Forgets one counter. */

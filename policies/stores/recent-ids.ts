@@ -7,8 +7,6 @@ const GENERATION_SIZE = 250_000
 export interface RecentIds {
   has(id: string): boolean
   add(id: string, t: number): void
-  /** Whether it was there. */
-  remove(id: string): boolean
 }
 
 export function createRecentIds(): RecentIds {
@@ -26,6 +24,5 @@ export function createRecentIds(): RecentIds {
       }
       current.add(id)
     },
-    remove: (id) => current.delete(id) || previous.delete(id),
   }
 }

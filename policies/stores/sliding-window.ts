@@ -3,7 +3,15 @@
  * (A weighted pair of windows admits almost twice the limit in one real window.)
  */
 
-import { type Arithmetic, type CounterState, LIVE_SLOTS, SLOTS_PER_WINDOW, windowMs } from './counter-state.ts'
+import {
+  type Arithmetic,
+  type CounterState,
+  clearSlots,
+  LIVE_SLOTS,
+  SEVERAL,
+  SLOTS_PER_WINDOW,
+  windowMs,
+} from './counter-state.ts'
 import type { CounterSpec } from './ports.ts'
 
 /** The slot that `t` lies in. Whole numbers divided once, so that no border is missed by rounding. */
@@ -16,21 +24,28 @@ function startOf(counter: CounterSpec, slot: number): number {
   return Math.ceil((slot * windowMs(counter)) / SLOTS_PER_WINDOW)
 }
 
-function booked(state: CounterState): number {
-  let sum = 0
-  for (let index = 0; index < LIVE_SLOTS; index++) sum += state.slots[index] ?? 0
-  return sum
-}
-
+/** Adds to a slot, or takes away. */
 function book(state: CounterState, slot: number, amount: number): void {
   const index = slot % LIVE_SLOTS
+  if (index !== state.only) state.only = state.booked === 0 ? index : SEVERAL
   state.slots[index] = (state.slots[index] ?? 0) + amount
+  state.booked += amount
+}
+
+/** Takes up to `amount` out of a slot; returns what it took. */
+function unbook(state: CounterState, slot: number, amount: number): number {
+  const index = slot % LIVE_SLOTS
+  const held = state.slots[index] ?? 0
+  const taken = Math.min(held, amount)
+  state.slots[index] = held - taken
+  state.booked -= taken
+  return taken
 }
 
 /** Overshoot takes room as soon as there is any, before the next request does. */
 function payDebt(state: CounterState, counter: CounterSpec): void {
   if (state.amount === 0) return
-  const paid = Math.min(state.amount, Math.max(0, counter.limit - booked(state)))
+  const paid = Math.min(state.amount, Math.max(0, counter.limit - state.booked))
   state.amount -= paid
   book(state, slotOf(counter, state.at), paid)
 }
@@ -38,7 +53,7 @@ function payDebt(state: CounterState, counter: CounterSpec): void {
 export const slidingWindow: Arithmetic = {
   begin(state) {
     state.amount = 0
-    state.slots.fill(0)
+    clearSlots(state)
   },
 
   advance(state, counter, t) {
@@ -46,8 +61,8 @@ export const slidingWindow: Arithmetic = {
     const slot = slotOf(counter, t)
     const moved = slot - last
     state.at = t
-    if (moved >= LIVE_SLOTS) state.slots.fill(0)
-    else for (let left = last + 1; left <= slot; left++) state.slots[left % LIVE_SLOTS] = 0
+    if (moved >= LIVE_SLOTS) clearSlots(state)
+    else for (let left = last + 1; left <= slot; left++) unbook(state, left, Number.POSITIVE_INFINITY)
     if (state.amount === 0) return
     state.amount = Math.max(0, state.amount - counter.limit * Math.floor(moved / LIVE_SLOTS))
     payDebt(state, counter)
@@ -55,15 +70,15 @@ export const slidingWindow: Arithmetic = {
 
   restart(state, counter, t) {
     // Borders lie elsewhere now: whatever is live counts as booked this moment.
-    const live = booked(state)
-    state.slots.fill(0)
+    const live = state.booked
+    clearSlots(state)
     state.at = t
     book(state, slotOf(counter, t), live)
     payDebt(state, counter)
   },
 
   room(state, counter) {
-    return state.amount > 0 ? 0 : counter.limit - booked(state)
+    return state.amount > 0 ? 0 : counter.limit - state.booked
   },
 
   take(state, counter, amount) {
@@ -74,8 +89,7 @@ export const slidingWindow: Arithmetic = {
     const slot = slotOf(counter, at)
     const age = slotOf(counter, state.at) - slot
     if (age < 0 || age >= LIVE_SLOTS) return
-    const index = slot % LIVE_SLOTS
-    state.slots[index] = Math.max(0, (state.slots[index] ?? 0) - amount)
+    unbook(state, slot, amount)
     payDebt(state, counter)
   },
 
@@ -89,17 +103,12 @@ export const slidingWindow: Arithmetic = {
     state.amount -= forgiven
     let left = amount - forgiven
     const slot = slotOf(counter, state.at)
-    for (let age = 0; age < LIVE_SLOTS && left > 0; age++) {
-      const index = (slot - age + LIVE_SLOTS) % LIVE_SLOTS
-      const given = Math.min(left, state.slots[index] ?? 0)
-      state.slots[index] = (state.slots[index] ?? 0) - given
-      left -= given
-    }
+    for (let age = 0; age < LIVE_SLOTS && left > 0; age++) left -= unbook(state, slot - age, left)
     payDebt(state, counter)
   },
 
   used(state) {
-    return booked(state) + state.amount
+    return state.booked + state.amount
   },
 
   resetMs(state, counter) {
@@ -116,7 +125,7 @@ export const slidingWindow: Arithmetic = {
     if (amount > counter.limit) return Number.POSITIVE_INFINITY
     const debtMs = Math.ceil(state.amount / counter.limit) * windowMs(counter)
     const slot = slotOf(counter, state.at)
-    let used = booked(state)
+    let used = state.booked
     if (used <= counter.limit - amount) return debtMs
     for (let age = SLOTS_PER_WINDOW; age >= 0; age--) {
       used -= state.slots[(slot - age + LIVE_SLOTS) % LIVE_SLOTS] ?? 0
@@ -126,6 +135,6 @@ export const slidingWindow: Arithmetic = {
   },
 
   idle(state) {
-    return state.amount === 0 && booked(state) === 0
+    return state.amount === 0 && state.booked === 0
   },
 }

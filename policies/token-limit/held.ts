@@ -22,6 +22,8 @@ export interface HeldEntry {
 
 export interface Held {
   readonly version: 1
+  /** The store's own number of the reservation. */
+  readonly ticket?: number
   readonly entries: readonly HeldEntry[]
   /** Absent for a request that is only counted. */
   readonly call?: HeldCall

@@ -60,7 +60,8 @@ function createInstance(config: TokenLimitConfig, deps: Deps, llm: LlmToolkit) {
     if (refused !== undefined) return { decision: refused, report }
     if (askers.length === 0) return { decision: pass({}, wouldRefuse), report }
     const id = deps.random.id()
-    const result = await store.reserve({ id, claims: askers.map(({ claim }) => claim) })
+    const reserving = store.reserve({ id, claims: askers.map(({ claim }) => claim) })
+    const result = reserving instanceof Promise ? await reserving : reserving
     const refusal = refusalOf(askers, result, asked, deps.clock.now())
     if (!result.admitted) {
       if (refusal === undefined) return { decision: NO_ROOM, report }
@@ -193,9 +194,10 @@ function hold(
     const claimed = result.claims[index]
     return (claimed && heldEntry(asker, claimed, clippedTo)) ?? []
   })
-  if (asked.kind === 'counted') return { version: 1, entries }
+  const held = { version: 1, entries, ...(result.ticket === undefined ? {} : { ticket: result.ticket }) } as const
+  if (asked.kind === 'counted') return held
   const output = Math.max(0, ...entries.map((entry) => (entry.unit === 'requests' ? 0 : entry.output)))
-  return { version: 1, entries, call: heldCall(asked.call, estimate, output, learnedBy) }
+  return { ...held, call: heldCall(asked.call, estimate, output, learnedBy) }
 }
 
 function heldCall(call: LlmCall, estimate: Estimate, output: number, learnedBy: string): HeldCall {

@@ -26,7 +26,11 @@ export async function settleHeld(id: string, held: Held, outcome: Outcome, conte
     const actual = actualFor(entry, used, outcome)
     return { key, ...(caller === undefined ? {} : { caller }), counter, at, epoch, reserved, actual }
   })
-  const first = await context.store.settle({ id, entries })
+  const first = await context.store.settle({
+    id,
+    ...(held.ticket === undefined ? {} : { ticket: held.ticket }),
+    entries,
+  })
   if (!first) return
   if (call !== undefined) learn(call, outcome, context)
   publish('settle', () => ({

@@ -56,7 +56,8 @@ export function limitStoreContract(
           const id = `r${ids++}`
           return { id, ...(await store.reserve({ id, claims })) }
         },
-        settle: ({ id }: { readonly id: string }, ...entries: SettleEntry[]) => store.settle({ id, entries }),
+        settle: ({ id, ticket }: { readonly id: string; readonly ticket?: number }, ...entries: SettleEntry[]) =>
+          store.settle({ id, ...(ticket === undefined ? {} : { ticket }), entries }),
       }
     }
 
@@ -553,7 +554,8 @@ async function play(
       if (reservation === undefined) continue
       const entries = entriesOf(reservation, operation.actual)
       for (let times = operation.twice ? 2 : 1; times > 0; times--) {
-        const counted = await store.settle({ id: reservation.id, entries })
+        const { ticket } = reservation.result
+        const counted = await store.settle({ id: reservation.id, ...(ticket === undefined ? {} : { ticket }), entries })
         await listener.settled(reservation.id, entries, counted)
       }
     }

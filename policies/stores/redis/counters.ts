@@ -1,0 +1,212 @@
+/** Counters in Redis: what the scripts are told, and what they say. */
+
+import { createHash } from 'node:crypto'
+import { PortcullisError } from '../../errors.ts'
+import type { Algorithm, Claim, ClaimResult, CounterSpec, CounterView, SettleEntry } from '../ports.ts'
+import type { Argument, RedisConnection } from './connection.ts'
+import { callerHash, placeOf } from './keys.ts'
+import { type Script, scripts } from './scripts.ts'
+
+/** What the claims on other hashes have left of the output. */
+export interface Clip {
+  /** Infinity when nothing was clipped. */
+  readonly to: number
+  readonly floor: number
+}
+
+export interface Admission {
+  readonly admitted: boolean
+  readonly clip: Clip
+  /** In the order of the claims. */
+  readonly claims: readonly ClaimResult[]
+}
+
+/** One entry after settling. `epoch` is 0 when there is no such counter. */
+export interface Settled {
+  readonly at: number
+  readonly epoch: number
+  readonly remaining: number
+}
+
+export interface RedisCounters {
+  reserve(claims: readonly Claim[], clip: Clip): Promise<Admission>
+  /** Undefined when this id was settled before. The first entry's hash keeps the mark. */
+  settle(id: string, entries: readonly SettleEntry[]): Promise<readonly Settled[] | undefined>
+  show(caller: string): Promise<readonly CounterView[]>
+  reset(key: string, caller: string | undefined): Promise<void>
+  grant(key: string, caller: string | undefined, tokens: number): Promise<void>
+}
+
+export interface CountersOptions {
+  readonly prefix: string
+  /** The time that scripts shall go by, epoch milliseconds; Redis's own when absent. For tests. */
+  readonly now?: () => number
+}
+
+/** As `counter.lua.ts` numbers them. */
+const ALGORITHMS = ['fixed_window', 'sliding_window', 'token_bucket'] as const satisfies readonly Algorithm[]
+const NUMBERS: Readonly<Record<Algorithm, number>> = { fixed_window: 1, sliding_window: 2, token_bucket: 3 }
+
+/** As `claims.lua.ts` has them. */
+const CLIP = 4
+const SHADOW = 8
+const SPREAD = 16
+const HASH_STEP = 32
+const CLAIM_VALUES = 7
+const CLAIMS_BEGIN = 3
+const FITS = -1
+const NEVER_FITS = -2
+
+/** Marks are spread over so many fields of eight each: about so many settlements times eight are remembered. */
+const CALLER_MARK_FIELDS = 16
+const SHARED_MARK_FIELDS = 256
+const MARK_LENGTH = 8
+
+export const NO_CLIP: Clip = { to: Number.POSITIVE_INFINITY, floor: 0 }
+
+export function createCounters(connection: RedisConnection, { prefix, now }: CountersOptions): RedisCounters {
+  const time = () => (now === undefined ? '' : now())
+
+  async function reserve(claims: readonly Claim[], clip: Clip): Promise<Admission> {
+    const hashes: string[] = []
+    const fields: string[] = []
+    const rest: Argument[] = []
+    for (const claim of claims) {
+      const place = placeOf(prefix, claim)
+      fields.push(place.field)
+      addClaim(rest, claim, indexIn(hashes, place.hash), prefix)
+    }
+    const clipped = clip.to !== Number.POSITIVE_INFINITY
+    if (clipped) rest.push(clip.floor)
+    const args = [time(), clipped ? clip.to : '', claims.length, ...fields, ...rest]
+    return readAdmission(await call(scripts.reserve, hashes, args), claims)
+  }
+
+  async function settle(id: string, entries: readonly SettleEntry[]): Promise<readonly Settled[] | undefined> {
+    const hashes: string[] = []
+    const rest: Argument[] = []
+    for (const entry of entries) {
+      const { hash, field } = placeOf(prefix, entry)
+      const index = indexIn(hashes, hash)
+      if (entry.actual === entry.reserved) continue
+      rest.push(index + 1, field, ...specOf(entry.counter), entry.actual - entry.reserved, entry.at, entry.epoch)
+    }
+    const shared = entries[0]?.caller === undefined
+    const reply = await call(scripts.settle, hashes, [time(), ...markOf(id, shared), ...rest])
+    return readSettled(reply, entries)
+  }
+
+  async function show(caller: string): Promise<readonly CounterView[]> {
+    const values = await call(scripts.show, [callerHash(prefix, caller)], [time()])
+    const views: CounterView[] = []
+    for (let index = 0; index < values.length; index += 8) {
+      const [field, ...numbers] = values.slice(index, index + 8)
+      const [algorithm, limit, window, burst, used, remaining, resetMs] = numbers.map(Number)
+      views.push({
+        key: caller + String(field).slice(1),
+        counter: readSpec(algorithm ?? 0, limit ?? 0, window ?? 0, burst ?? 0),
+        used: used ?? 0,
+        remaining: remaining ?? 0,
+        resetMs: resetMs ?? 0,
+      })
+    }
+    return views
+  }
+
+  async function call(script: Script, hashes: readonly string[], args: readonly Argument[]): Promise<unknown[]> {
+    const reply = await connection.run(script, hashes, args)
+    if (!Array.isArray(reply)) throw unreadable()
+    return reply
+  }
+
+  return {
+    reserve,
+    settle,
+    show,
+    async reset(key, caller) {
+      const { hash, field } = placeOf(prefix, { key, ...(caller === undefined ? {} : { caller }) })
+      await connection.removeFields(hash, field, `b${field.slice(1)}`)
+    },
+    async grant(key, caller, tokens) {
+      const { hash, field } = placeOf(prefix, { key, ...(caller === undefined ? {} : { caller }) })
+      await connection.run(scripts.grant, [hash], [time(), field, tokens])
+    },
+  }
+}
+
+function indexIn(hashes: string[], hash: string): number {
+  const known = hashes.indexOf(hash)
+  return known === -1 ? hashes.push(hash) - 1 : known
+}
+
+function addClaim(args: Argument[], claim: Claim, hashIndex: number, prefix: string): void {
+  const { counter, spread } = claim
+  const bucket = counter.algorithm === 'token_bucket'
+  const flags = (claim.clip ? CLIP : 0) + (claim.shadow ? SHADOW : 0) + (spread === undefined ? 0 : SPREAD)
+  const mode = NUMBERS[counter.algorithm] + flags + hashIndex * HASH_STEP
+  args.push(mode, counter.limit, counter.windowSeconds * 1000, claim.input, claim.want)
+  if (claim.clip) args.push(claim.floor)
+  if (bucket) args.push(counter.burst ?? counter.limit)
+  if (spread !== undefined) {
+    const { caller } = claim
+    const name = caller === undefined ? {} : { caller }
+    const owner = placeOf(prefix, { key: spread.owner, ...name }).field
+    args.push(placeOf(prefix, { key: spread.overflowKey, ...name }).field, `o${owner.slice(1)}`)
+  }
+}
+
+function specOf({ algorithm, limit, windowSeconds, burst }: CounterSpec): [number, number, number, number] {
+  return [NUMBERS[algorithm], limit, windowSeconds * 1000, burst ?? limit]
+}
+
+function readSpec(algorithm: number, limit: number, window: number, burst: number): CounterSpec {
+  const name = ALGORITHMS[algorithm - 1]
+  if (name === undefined) throw unreadable()
+  const spec = { algorithm: name, limit, windowSeconds: window / 1000 }
+  return name === 'token_bucket' ? { ...spec, burst } : spec
+}
+
+function readAdmission(reply: readonly unknown[], claims: readonly Claim[]): Admission {
+  if (reply.length !== CLAIMS_BEGIN + claims.length * CLAIM_VALUES) throw unreadable()
+  const values = reply as readonly number[]
+  const [admitted = 0, clippedTo = FITS, floor = 0] = values
+  let at = CLAIMS_BEGIN
+  const results = claims.map((claim): ClaimResult => {
+    const retryAfter = values[at + 6] ?? FITS
+    const result = {
+      key: values[at] === 1 && claim.spread !== undefined ? claim.spread.overflowKey : claim.key,
+      at: values[at + 1] ?? 0,
+      epoch: values[at + 2] ?? 0,
+      reserved: values[at + 3] ?? 0,
+      remaining: values[at + 4] ?? 0,
+      resetMs: values[at + 5] ?? 0,
+    }
+    at += CLAIM_VALUES
+    if (retryAfter === FITS) return result
+    return { ...result, retryAfterMs: retryAfter === NEVER_FITS ? Number.POSITIVE_INFINITY : retryAfter }
+  })
+  const to = clippedTo === FITS ? Number.POSITIVE_INFINITY : clippedTo
+  return { admitted: admitted === 1, clip: { to, floor }, claims: results }
+}
+
+function readSettled(reply: readonly unknown[], entries: readonly SettleEntry[]): readonly Settled[] | undefined {
+  if (reply[0] === 0) return undefined
+  const values = reply as readonly number[]
+  let at = 1
+  return entries.map(({ actual, reserved }) => {
+    if (actual === reserved) return { at: 0, epoch: 0, remaining: 0 }
+    at += 3
+    return { at: values[at - 3] ?? 0, epoch: values[at - 2] ?? 0, remaining: values[at - 1] ?? 0 }
+  })
+}
+
+/** The field and the text that stand for a settlement. Ids of the same field push each other out after eight. */
+function markOf(id: string, shared: boolean): [string, string] {
+  const digest = createHash('sha256').update(id).digest()
+  const field = digest.readUInt16BE(30) % (shared ? SHARED_MARK_FIELDS : CALLER_MARK_FIELDS)
+  return [`m${field}`, digest.toString('base64url', 0, (MARK_LENGTH * 3) / 4)]
+}
+
+function unreadable(): PortcullisError {
+  return new PortcullisError('store_fault', 'Redis answered what no script of this pack does.')
+}
