@@ -17,6 +17,7 @@ const root = new URL('../../..', import.meta.url).pathname
 export const binaryHost: KongHost = {
   name: 'kong on the PATH',
   async start(options) {
+    const server = `${process.execPath} ${await packScript()}`
     const folder = mkdtempSync(join(tmpdir(), 'portcullis-e2e-'))
     // Kong's workers, and with them the plugin server, run as another user when the test runs as root.
     chmodSync(folder, 0o777)
@@ -32,7 +33,7 @@ export const binaryHost: KongHost = {
           ...options,
           env: { KONG_PROXY_ERROR_LOG: 'logs/error.log', KONG_ADMIN_ERROR_LOG: 'logs/error.log', ...options.env },
         },
-        { pack: root.slice(0, -1), server: `${process.execPath} ${packScript()}`, socket, declarativeConfig },
+        { pack: root.slice(0, -1), server, socket, declarativeConfig },
       ),
       KONG_PREFIX: prefix,
     }
