@@ -50,6 +50,7 @@ function foldedClasses(): Uint8Array {
     if ((base >= 97 && base <= 122) || (base >= 65 && base <= 90)) classes[code] = classes[base] ?? CLASS_OTHER
   }
   classes[0x142] = classes[0x141] = letterBase + 11 // l with stroke
+  classes[0xdf] = letterBase + 18 // sharp s, as one s
   classes[0xf8] = classes[0xd8] = letterBase + 14 // o with stroke
   return classes
 }

@@ -23,12 +23,17 @@ export interface RedactOptions extends TagOptions {
 }
 
 /** What can differ from call to call. */
-export type CallOptions = Pick<TagOptions, 'tenant' | 'now'>
+export interface CallOptions extends Pick<TagOptions, 'tenant' | 'now'> {
+  /** Most UTF-8 bytes of the redacted text; it is cut after redaction and never through a placeholder. */
+  readonly maxBytes?: number
+}
 
 export interface Redaction {
   readonly text: string
   /** Sorted, without overlaps; offsets into the input. */
   readonly findings: readonly Finding[]
+  /** The redacted text was longer than `maxBytes`. */
+  readonly truncated: boolean
 }
 
 export interface Redactor {
@@ -98,7 +103,7 @@ export function createRedactor(options: RedactOptions = {}): Redactor {
   let lastKey: string | undefined
   let lastTagger: Tagger | undefined
   const tagger = (call: CallOptions = {}): Tagger => {
-    const merged = { ...options, ...call }
+    const merged: TagOptions = { ...options, ...call }
     const rotation = merged.rotateSeconds ?? 86_400
     const period = rotation > 0 && merged.now !== undefined ? Math.floor(merged.now / 1000 / rotation) : 0
     const key = `${merged.now === undefined}:${period}:${merged.tenant ?? ''}`
@@ -113,21 +118,57 @@ export function createRedactor(options: RedactOptions = {}): Redactor {
     tagger,
     redact(text, call) {
       const findings = find(text)
-      return { text: replace(text, findings, tagger(call)), findings }
+      return { ...render(text, findings, tagger(call), call?.maxBytes ?? Number.POSITIVE_INFINITY), findings }
     },
   }
 }
 
-/** Puts placeholders where the findings are. */
-export function replace(text: string, findings: readonly Finding[], tag: Tagger): string {
-  if (findings.length === 0) return text
+/** The longest start of `text` within `most` UTF-8 bytes, whole characters only. */
+function startWithin(text: string, most: number): string {
+  if (text.length * 3 <= most || Buffer.byteLength(text) <= most) return text
+  let bytes = 0
+  let end = 0
+  for (const character of text) {
+    bytes += Buffer.byteLength(character)
+    if (bytes > most) break
+    end += character.length
+  }
+  return text.slice(0, end)
+}
+
+/** Puts placeholders where the findings are, up to `maxBytes`. */
+function render(
+  text: string,
+  findings: readonly Finding[],
+  tag: Tagger,
+  maxBytes: number,
+): { text: string; truncated: boolean } {
   let result = ''
+  let left = maxBytes
   let at = 0
+  const append = (part: string): boolean => {
+    if (left === Number.POSITIVE_INFINITY) {
+      result += part
+      return true
+    }
+    const fitting = startWithin(part, left)
+    result += fitting
+    left -= Buffer.byteLength(fitting)
+    return fitting.length === part.length
+  }
   for (const { type, start, end } of findings) {
-    result += text.slice(at, start) + tag(type, text.slice(start, end))
+    if (!append(text.slice(at, start))) return { text: result, truncated: true }
+    const placeholder = tag(type, text.slice(start, end))
+    if (placeholder.length > left) return { text: result, truncated: true }
+    append(placeholder)
     at = end
   }
-  return result + text.slice(at)
+  return { truncated: !append(text.slice(at)), text: result }
+}
+
+/** Puts placeholders where the findings are. */
+export function replace(text: string, findings: readonly Finding[], tag: Tagger): string {
+  return findings.length === 0 ? text : render(text, findings, tag, Number.POSITIVE_INFINITY).text
 }
 
 const redactors = new WeakMap<RedactOptions, Redactor>()
@@ -151,6 +192,6 @@ export function redactorOf(options: RedactOptions | undefined): Redactor {
  * Masks personal data and secrets in a text.
  * @throws {PortcullisError} `invalid_options`.
  */
-export function redact(text: string, options?: RedactOptions): Redaction {
-  return redactorOf(options).redact(text)
+export function redact(text: string, options?: RedactOptions & CallOptions): Redaction {
+  return redactorOf(options).redact(text, options)
 }

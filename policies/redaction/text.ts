@@ -71,14 +71,16 @@ export function surroundings(text: string, start: number, end: number, reach: nu
 const BARE_LIMIT = 200
 const TOKEN = /[^\s,;|()[\]{}<>"'`=]{1,200}/g
 const PROSE = /\p{L}{3}/u
+/** A field's name before its value: at most three words. */
+const LABEL = /^\s*\p{L}{2,20}(?: \p{L}{1,20}){0,2}:\s/u
 
 /**
- * Whether a text is nothing but values: short and without a word of prose, as a form field or a tool argument is. Then
+ * Whether a text is nothing but values: short and without a word of prose after a label, as a form field or a tool argument is. Then
  * nothing around a value can confirm or contradict it, and the doubtful ones are masked.
  */
 export function isBare(text: string): boolean {
   if (text.length > BARE_LIMIT || text.length < 4 || /\n\s*\S|\]\(|^\s*[#*>-] /.test(text)) return false
-  for (const [token] of text.matchAll(TOKEN)) {
+  for (const [token] of text.replace(LABEL, '').matchAll(TOKEN)) {
     const word = token.replace(/^[:.\-_*!?]+|[:.\-_*!?]+$/g, '')
     if (/[\d.@:/]/.test(word) || !PROSE.test(word)) continue
     if (!/^\p{Lu}{3}$/u.test(word)) return false

@@ -86,8 +86,8 @@ export function assignmentAt(text: string, from: number): Assignment | undefined
   }
   // `int password[25] = "..."`, `<entry key="password" value="..."/>`
   if (text.charCodeAt(at) === 91) {
-    const close = text.indexOf(']', at)
-    if (close > 0 && close - at < 8) at = skipSpaces(text, close + 1, 3)
+    const close = text.slice(at, at + 8).indexOf(']')
+    if (close > 0) at = skipSpaces(text, at + close + 1, 3)
   }
   if (closers > 0 && (text.startsWith('value', at) || text.startsWith('Value', at))) at = skipSpaces(text, at + 5, 2)
   let operator = operatorAt(text, at)

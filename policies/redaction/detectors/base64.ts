@@ -40,6 +40,8 @@ const TELLING = [
   'ACCESS_KEY',
   'token"',
   'Bearer ',
+  'eyJhbGci',
+  'eyJ0eXAi',
   '{"alg"',
   'postgres://',
   'mysql://',
@@ -80,7 +82,7 @@ function isBase64(code: number): boolean {
 }
 
 const TELLS =
-  /-----BEGIN[ A-Z]{0,40}PRIVATE KEY|(?:A3T[A-Z0-9]|AKIA|ASIA)[A-Z0-9]{16}|gh[pousr]_[A-Za-z0-9_]{36}|github_pat_\w{40}|glpat-[\w-]{20}|xox[bpars]-[\w-]{10}|[sr]k_(?:live|test)_\w{10}|sk-(?:ant|proj)-[\w-]{20}|AIza[\w-]{35}|npm_\w{36}|pypi-AgE|hv[sb]\.[\w-]{20}|do[por]_v1_|shp(?:at|ca|pa|ss)_\w{32}|SG\.[\w-]{16,}\.|(?:password|passwd|secret|api_?key|access_?key|token)["']?\s{0,3}[:=]\s{0,3}["']?[^\s"'<>{}$]{5,}|Bearer [\w.~+/-]{12,}|\{"alg"\s{0,2}:|(?:postgres(?:ql)?|mysql|mongodb(?:\+srv)?):\/\/[^\s:/@]{1,64}:[^\s@]{1,128}@/i
+  /-----BEGIN[ A-Z]{0,40}PRIVATE KEY|(?:A3T[A-Z0-9]|AKIA|ASIA)[A-Z0-9]{16}|gh[pousr]_[A-Za-z0-9_]{36}|github_pat_\w{40}|glpat-[\w-]{20}|xox[bpars]-[\w-]{10}|[sr]k_(?:live|test)_\w{10}|sk-(?:ant|proj)-[\w-]{20}|AIza[\w-]{35}|npm_\w{36}|pypi-AgE|hv[sb]\.[\w-]{20}|do[por]_v1_|shp(?:at|ca|pa|ss)_\w{32}|SG\.[\w-]{16,}\.|(?:password|passwd|secret|api_?key|access_?key|token)["']?\s{0,3}[:=]\s{0,3}["']?[^\s"'<>{}$]{5,}|Bearer [\w.~+/-]{12,}|eyJ[\w-]{10,}\.eyJ|\{"alg"\s{0,2}:|(?:postgres(?:ql)?|mysql|mongodb(?:\+srv)?):\/\/[^\s:/@]{1,64}:[^\s@]{1,128}@/i
 
 /** Decodes a base64 run once, when it begins like a secret does, and masks it when the decoded text holds one. */
 export const findBase64: KeywordDetector = (scan, start, end) => {

@@ -5,7 +5,7 @@ import type { KeywordDetector, Scan } from '../scan.ts'
 import { isLetter } from '../text.ts'
 
 const NUMERIC =
-  '(?:(?:19|20)dd([-./])(?:1[0-2]|0?[1-9])\x01(?:3[01]|[12]d|0?[1-9])|(?:3[01]|[12]d|0?[1-9])([-./ ])(?:3[01]|[12]d|0?[1-9])\x02(?:(?:19|20)dd|dd)|(?:19|20)dd年d{1,2}月d{1,2}日)(?!d|[-./ ]dd)'
+  '(?:(?:19|20)\\d\\d(?<ymd>[-./])(?:1[0-2]|0?[1-9])\\k<ymd>(?:3[01]|[12]\\d|0?[1-9])|(?:3[01]|[12]\\d|0?[1-9])(?<dmy>[-./ ])(?:3[01]|[12]\\d|0?[1-9])\\k<dmy>(?:(?:19|20)\\d\\d|\\d\\d)|(?:19|20)\\d\\d年\\d{1,2}月\\d{1,2}日)(?!\\d|[-./ ]\\d\\d)'
 const MONTH =
   '(?:jan(?:uary|uar|vier|uari|eiro|\\.)?|feb(?:ruary|ruar|ruari|braio|rero|\\.)?|f[eé]v(?:rier|ereiro|\\.)?|m[aä]r(?:ch|z|s|t|zo|ts|\\.)?|mars|maart|mar[cç]o|marca|apr(?:il|ile|\\.)?|avr(?:il|\\.)?|abr(?:il|\\.)?|kwietnia|ma(?:y|i|io|yo|j|ja)|mei|jun(?:e|i|io|ho|\\.)?|juin|giugno|czerwca|jul(?:y|i|io|ho|\\.)?|juil(?:let|\\.)?|luglio|lipca|aug(?:ust|usti|ustus|\\.)?|ao[uû]t|ag(?:osto|o\\.)|sierpnia|sep(?:tember|tembre|tiembre|t\\.?|\\.)?|set(?:tembre|embro|\\.)?|wrze[sś]nia|o[ckt]t(?:ober|obre|ubre|ubro|\\.)?|outubro|ottobre|pa[zź]dziernika|nov(?:ember|embre|iembre|embro|\\.)?|listopada|de[czs](?:ember|embre|iembre|embro|\\.)?|d[ée]c(?:embre|\\.)?|dicembre|diciembre|grudnia|stycznia|lutego|genn?aio|enero|gen\\.?)'
 const WRITTEN = `(?:\\d{1,2}(?:st|nd|rd|th|er|\\.|º|°)?[ -](?:de |di |d'|of )?${MONTH}[ ,-]{1,2}(?:de |del |of )?(?:19|20)\\d\\d|${MONTH}[ -]\\d{1,2}(?:st|nd|rd|th)?,?[ -](?:19|20)\\d\\d)(?!\\d)`
@@ -64,7 +64,7 @@ export const findBirthDate: KeywordDetector = (scan, start, end) => {
     if (word === 'born' || word === 'dob' || word === 'ne le' || word.startsWith('nac') || word === 'fodd') return
   }
   const ahead = text.slice(end, end + AHEAD)
-  const match = DATE.exec(ahead)
+  const match = /\d/.test(ahead) ? DATE.exec(ahead) : null
   const between = match === null ? '' : ahead.slice(0, match.index)
   if (match === null || /[.!?]\s+\p{Lu}/u.test(between) || /\d/.test(between)) {
     findBefore(scan, start)
@@ -75,13 +75,14 @@ export const findBirthDate: KeywordDetector = (scan, start, end) => {
 }
 
 const BEHIND = 60
+const ALL_DATES = new RegExp(DATE.source, 'gi')
 
 /** `ich wurde am 3. Mai 1980 geboren`: the date stands before the word. */
 function findBefore(scan: Scan, start: number): void {
   const behind = scan.text.slice(Math.max(0, start - BEHIND), start)
   const offset = start - behind.length
-  const all = new RegExp(DATE.source, 'gi')
-  for (const match of behind.matchAll(all)) {
+  if (!/\d/.test(behind)) return
+  for (const match of behind.matchAll(ALL_DATES)) {
     const rest = behind.slice(match.index + match[0].length)
     if (rest.length > 30 || /[.!?]\s|\d/.test(rest)) continue
     const first = offset + match.index

@@ -70,21 +70,26 @@ const MAC_COLON = /(?:[0-9a-f]{2}:){5}(?:(?:[0-9a-f]{2}:){2})?[0-9a-f]{2}(?![0-9
 /** Starts at a colon between hex digits, or at the first of two colons. */
 export function findColonAddress(scan: Scan, at: number): void {
   const { text } = scan
-  if (at < scan.judged) return
+  if (at < scan.readUntil.colon) return
   let start = at
-  while (
-    start > 0 &&
-    at - start < MAX_ADDRESS &&
-    (isHex(text.charCodeAt(start - 1)) || text.charCodeAt(start - 1) === 58)
-  )
+  while (start > 0 && at - start < MAX_ADDRESS) {
+    const code = text.charCodeAt(start - 1)
+    if (!isHex(code) && code !== 58) break
     start--
+  }
   let end = at
+  let colons = 0
+  let doubled = false
   while (end < text.length && end - at < MAX_ADDRESS) {
     const code = text.charCodeAt(end)
-    if (!isHex(code) && code !== 58 && !(code === 46 && isDigit(text.charCodeAt(end + 1)))) break
+    if (code === 58) {
+      colons++
+      doubled ||= text.charCodeAt(end + 1) === 58
+    } else if (!isHex(code) && !(code === 46 && isDigit(text.charCodeAt(end + 1)))) break
     end++
   }
-  scan.judged = Math.max(scan.judged, end)
+  scan.readUntil.colon = end
+  if (colons < 5 && !doubled) return
   const before = text.charCodeAt(start - 1)
   if (start > 0 && (isWord(before) || before === 46)) return
   MAC_COLON.lastIndex = start
@@ -92,15 +97,13 @@ export function findColonAddress(scan: Scan, at: number): void {
   if (mac !== null) {
     if (!/^(?:00[:]?)+$|^(?:ff[:]?)+$/i.test(mac[0])) {
       scan.candidates.push({ type: 'MAC', start, end: MAC_COLON.lastIndex, priority: PRIORITY.checked })
+      scan.judged = Math.max(scan.judged, MAC_COLON.lastIndex)
     }
     return
   }
   while (end > start && text.charCodeAt(end - 1) === 58 && text.charCodeAt(end - 2) !== 58) end--
   const value = text.slice(start, end)
-  if (isWord(text.charCodeAt(end)) || !isIpv6(value)) {
-    scan.judged = Math.min(scan.judged, at + 1)
-    return
-  }
+  if (isWord(text.charCodeAt(end)) || !isIpv6(value)) return
   const groups = value.split(':').filter((part) => part !== '').length
   // `::`, `a::b` and `::1` are operators, selectors and the loopback far more often than addresses of somebody.
   if (!scan.bare) {

@@ -3,7 +3,7 @@
 import { isPossiblePhoneNumber, isValidPhoneNumber } from 'libphonenumber-js'
 import { PRIORITY } from '../finding.ts'
 import type { Scan } from '../scan.ts'
-import { isDigit, isWord, surroundings } from '../text.ts'
+import { isDigit, isWord } from '../text.ts'
 
 /** Country calling codes of ITU-T E.164 by their first digits. */
 const CALLING_CODE =
@@ -218,9 +218,8 @@ export function phoneAt(scan: Scan, at: number): { start: number; end: number; p
     }
   }
 
-  const reach = surroundings(text, start, start + 1, 48)
-  const lead = reach.slice(0, reach.indexOf('\u0001'))
-  const words = CONTEXT.exec(lead)
+  const lead = text.slice(Math.max(0, start - 48), start).toLowerCase()
+  const words = /[\p{L}☎]/u.test(lead) ? CONTEXT.exec(lead) : null
   const weak = words !== null && WEAK.test(words[0])
   const announced =
     words !== null &&

@@ -10,12 +10,18 @@ export function isPlaceholder(value: string): boolean {
   return STANDING_FOR.test(value) || SAYS_SO.test(value)
 }
 
-/** Shannon entropy in bits a character. */
+const counts = new Uint16Array(256)
+
+/** Shannon entropy in bits a character, of at most the first 4,096. */
 export function entropy(value: string): number {
-  const counts = new Map<string, number>()
-  for (const character of value) counts.set(character, (counts.get(character) ?? 0) + 1)
+  counts.fill(0)
+  const length = Math.min(value.length, 4_096)
+  for (let i = 0; i < length; i++) counts[value.charCodeAt(i) & 255] = (counts[value.charCodeAt(i) & 255] as number) + 1
   let bits = 0
-  for (const count of counts.values()) bits -= (count / value.length) * Math.log2(count / value.length)
+  for (let i = 0; i < 256; i++) {
+    const count = counts[i] as number
+    if (count > 0) bits -= (count / length) * Math.log2(count / length)
+  }
   return bits
 }
 

@@ -50,7 +50,7 @@ function isPassword(value: string, assigned: Assignment): boolean {
     if (assigned.operator === '(' || assigned.operator === ',')
       return (hasDigit || symbols > 1) && wordiness(value) < 0.75 && value.length >= 6
     if (hasDigit || symbols > 0)
-      return !/^[A-Za-z]+[_-][A-Za-z]+\d?$/.test(value) && !/[<>]|^#[\w-]+$|^\.[\w-]+$|[?*]$/.test(value)
+      return !/^[A-Za-z]+[_-][A-Za-z]+\d?$/.test(value) && !/^<|>$|<\/?[a-z]+>|^#[\w-]+$|^\.[\w-]+$|[?*]$/.test(value)
     return (
       /^[A-Za-z]{6,40}$/.test(value) &&
       (wordiness(value) < 0.5 || (/[a-z]/.test(value) && /^[A-Z]{2}|[a-z][A-Z]/.test(value) && wordiness(value) < 0.7))
@@ -112,6 +112,7 @@ function judge(scan: Scan, strength: Strength, start: number, assigned: Assignme
   ) {
     if (!(assigned.quoted && strength === 'password' && /[^\w\s.]{3}/.test(value) && /\d/.test(value))) return
   }
+  if (strength === 'password' && !assigned.quoted && wholeLine(scan, start, assigned)) return
   const found =
     strength === 'password'
       ? isPassword(value, assigned)
@@ -125,6 +126,26 @@ function judge(scan: Scan, strength: Strength, start: number, assigned: Assignme
       end,
       priority: PRIORITY.assigned,
     })
+}
+
+/** `password: a<b>{c}#d` of a configuration file: everything to the end of the line, punctuation included. */
+function wholeLine(scan: Scan, start: number, assigned: Assignment): boolean {
+  const { text } = scan
+  if (assigned.operator !== ':' && assigned.operator !== '=') return false
+  const before = text.slice(Math.max(0, start - 64), start)
+  if ((before.length === 64 && !before.includes('\n')) || !/(?:^|\n)[ \t]*[\w.-]*$/.test(before)) return false
+  const run = /[^\s"'`]{8,80}(?=\r?\n|$)/y
+  run.lastIndex = assigned.start
+  const value = run.exec(text)?.[0] ?? ''
+  if (value.length <= assigned.end - assigned.start || isReference(value) || isPlaceholder(value)) return false
+  if ((value.match(/[^\w\s,;]/g)?.length ?? 0) < 3 || /[,;(]$|=>|&&|\|\||\(\)/.test(value)) return false
+  scan.candidates.push({
+    type: 'PASSWORD',
+    start: assigned.start,
+    end: assigned.start + value.length,
+    priority: PRIORITY.assigned,
+  })
+  return true
 }
 
 /** Keywords that begin longer words of other meanings: `passport`, `keyboard`, `author`. */
@@ -408,8 +429,10 @@ const DATA_LINE = /^[ \t]+[\w.-]{1,100}:[ \t]*["']?([A-Za-z0-9+/]{8,4000}={0,2})
 /** Values of a Kubernetes Secret manifest: the lines under `data:` and `stringData:` near `kind: Secret`. */
 export const findKubernetesSecret: KeywordDetector = (scan, start) => {
   const { text } = scan
-  if (!SECRET_KIND.test(text.slice(start, start + 24))) return
-  const first = Math.max(0, start - 2_000, text.lastIndexOf('\n---', start))
+  if (start < scan.readUntil.manifest || !SECRET_KIND.test(text.slice(start, start + 24))) return
+  scan.readUntil.manifest = start + 2_000
+  const lead = text.slice(Math.max(0, start - 2_000), start)
+  const first = start - lead.length + Math.max(0, lead.lastIndexOf('\n---'))
   const block = text.slice(first, start + 4_000)
   for (const section of block.matchAll(/^(?:data|stringData):[^\n]{0,40}\n((?:[ \t]+[^\n]{0,4100}\n?){1,60})/gm)) {
     const offset = first + section.index + section[0].length - (section[1] ?? '').length
@@ -439,7 +462,13 @@ export function findShapedToken(scan: Scan, start: number, end: number): void {
   const match = run.exec(text)
   if (match === null || run.lastIndex < end) return
   const value = match[0]
-  if (isHash(value) || UUID.test(value) || value.includes('//')) return
+  if (UUID.test(value) || value.includes('//')) return
+  const quoted = /["'`]/.test(text[first - 1] ?? '') && text[first - 1] === text[run.lastIndex]
+  if (/^[a-f0-9]{64}$/i.test(value) || (quoted && isHash(value))) {
+    scan.candidates.push({ type: 'SECRET', start: first, end: run.lastIndex, priority: PRIORITY.guessed })
+    return
+  }
+  if (isHash(value)) return
   if (/\d/.test(value) && /[a-z]/.test(value) && /[A-Z]/.test(value) && entropy(value) >= 4 && wordiness(value) < 0.5) {
     scan.candidates.push({ type: 'SECRET', start: first, end: run.lastIndex, priority: PRIORITY.guessed })
   }

@@ -10,6 +10,7 @@ import type { KeyedRule, TokenRule } from './vendors/rule.ts'
 /** The placeholder label of a vendor: `GITHUB_SECRET`. */
 export function vendorType(vendor: string): string {
   return `${vendor
+    .replace(/^1/, 'ONE')
     .toUpperCase()
     .replace(/[^A-Z0-9]+/g, '_')
     .replace(/^_|_$/g, '')}_SECRET`
@@ -31,7 +32,7 @@ export function tokenDetector(rule: TokenRule): KeywordDetector {
     const { text } = scan
     let from = start
     if (lead === 0) {
-      if (!tokenStartsAt(text, start)) return
+      if (start < scan.readUntil.token || !tokenStartsAt(text, start)) return
     } else {
       const first = Math.max(0, start - lead)
       while (from > first && isTokenCharacter(text, from - 1)) from--
@@ -53,6 +54,7 @@ export function tokenDetector(rule: TokenRule): KeywordDetector {
     const first = match.index + match[0].lastIndexOf(value)
     if (/x{8}|X{8}|\*{4}|\.{4}|0{16}/.test(value) || entropy(value) < least) return
     if (isPlaceholder(value) && /\b(?:your|example|placeholder)\b/i.test(value)) return
+    scan.readUntil.token = first + value.length
     scan.candidates.push({ type, start: first, end: first + value.length, priority: PRIORITY.vendor })
   }
 }

@@ -188,6 +188,7 @@ export const CLOUD_TOKENS: readonly TokenRule[] = [
 
 export const CLOUD_KEYED: readonly KeyedRule[] = [
   keyed('AWS', 'aws amazon', '[A-Za-z0-9/+=]{40}'),
+  keyed('AWS', 'account_id accountid aws_account aws-account', '(?:\\d{12}|\\d{4}-\\d{4}-\\d{4})'),
   keyed('Alibaba', 'alibaba aliyun', '[A-Za-z0-9]{30}'),
   keyed('Azure', 'azure', `(?:[A-Za-z0-9+/]{43,86}={1,2}|[a-z0-9]{52}|[a-f0-9]{32})`),
   keyed('IBM Cloud', 'ibm iam_api cloud_iam', '(?:[A-Za-z0-9_-]{44}|[a-f0-9]{48})'),

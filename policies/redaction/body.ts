@@ -1,0 +1,161 @@
+/** Redaction of parsed request and reply bodies: chat messages, tools, system prompts, content blocks, parts. */
+
+import type { Finding } from './finding.ts'
+import type { CallOptions, RedactOptions, Redactor } from './redactor.ts'
+import { redactorOf, replace } from './redactor.ts'
+
+/** A finding and the JSON pointer of the string that held it, with object keys as they are after redaction. */
+export interface BodyFinding extends Finding {
+  readonly path: string
+}
+
+export interface BodyRedaction {
+  /** A copy with the same structure. */
+  readonly body: unknown
+  readonly findings: readonly BodyFinding[]
+}
+
+const MAX_DEPTH = 64
+const LONGEST_FIELD = 400
+const SHORTEST_DATA = 512
+
+/** Members whose values are words of the protocols when they are short and plain; everything else is content. */
+const STRUCTURE = new Set(
+  'model role type object finish_reason stop_reason finishReason media_type mimeType mime_type format detail service_tier effort verbosity modality tool_choice status'.split(
+    ' ',
+  ),
+)
+const PLAIN_WORD = /^[a-zA-Z][\w./:-]{0,79}$/
+/** Members that wrap content: their name says nothing about it. */
+const CONTENT = new Set(
+  'content text input output prompt instructions system arguments parts messages value data'.split(' '),
+)
+/** Members that hold encoded media, by the protocols' own names. */
+const MEDIA = new Set('data file_data b64_json bytes image_url url audio inlineData'.split(' '))
+const DATA_URL = /^data:([\w.+-]{1,40}\/[\w.+-]{1,80})?[^,]{0,100},/
+const BASE64 = /^[A-Za-z0-9+/_-]+={0,2}$/
+
+interface Walk {
+  readonly redactor: Redactor
+  readonly tag: (type: string, value: string) => string
+  readonly findings: BodyFinding[]
+}
+
+function mediaKind(mime: string): string {
+  const [kind = ''] = mime.split('/')
+  return kind === 'image' || kind === 'audio' || kind === 'video' ? kind.toUpperCase() : 'FILE'
+}
+
+/** The placeholder of encoded media, such as `[IMAGE image/png 2048 bytes]`; undefined when the value is text. */
+function media(key: string, value: string, mime: string | undefined): string | undefined {
+  const url = DATA_URL.exec(value)
+  if (url !== null) {
+    const type = url[1] ?? mime ?? 'application/octet-stream'
+    return `[${mediaKind(type)} ${type} ${Math.floor(((value.length - url[0].length) * 3) / 4)} bytes]`
+  }
+  const named = MEDIA.has(key) && (mime !== undefined || value.length >= 64)
+  if (!named && value.length < SHORTEST_DATA) return undefined
+  const sample = value.replace(/\s/g, '')
+  if (sample.length < 16 || !BASE64.test(sample)) return undefined
+  const type = mime ?? 'application/octet-stream'
+  return `[${mediaKind(type)} ${type} ${Math.floor((sample.length * 3) / 4)} bytes]`
+}
+
+function pointer(path: string, key: string): string {
+  return `${path}/${key.replaceAll('~', '~0').replaceAll('/', '~1')}`
+}
+
+/** Redacts a string; the name of its member serves as context, as `ssn` does for `{"ssn": "078051120"}`. */
+function redactString(walk: Walk, value: string, path: string, key: string): string {
+  let findings = walk.redactor.find(value)
+  if (key !== '' && !CONTENT.has(key) && value.length > 0 && value.length <= LONGEST_FIELD) {
+    const lead = `${key}: "`
+    const named = walk.redactor
+      .find(`${lead}${value}"`)
+      .filter((finding) => finding.start >= lead.length && finding.end <= lead.length + value.length)
+      .map(({ type, start, end }) => ({ type, start: start - lead.length, end: end - lead.length }))
+    if (extent(named) > extent(findings)) findings = named
+  }
+  for (const finding of findings) walk.findings.push({ ...finding, path })
+  return replace(value, findings, walk.tag)
+}
+
+function extent(findings: readonly Finding[]): number {
+  let sum = 0
+  for (const { start, end } of findings) sum += end - start
+  return sum
+}
+
+function mimeOf(record: Readonly<Record<string, unknown>>): string | undefined {
+  for (const name of ['media_type', 'mimeType', 'mime_type']) {
+    const value = record[name]
+    if (typeof value === 'string' && /^[\w.+-]{1,40}\/[\w.+-]{1,80}$/.test(value)) return value
+  }
+  const format = record.format
+  return typeof format === 'string' && 'data' in record && /^\w{1,10}$/.test(format) ? `audio/${format}` : undefined
+}
+
+function redactValue(
+  walk: Walk,
+  value: unknown,
+  path: string,
+  key: string,
+  mime: string | undefined,
+  depth: number,
+): unknown {
+  if (depth > MAX_DEPTH) return '[TOO_DEEP]'
+  if (typeof value === 'string') {
+    if (STRUCTURE.has(key) && PLAIN_WORD.test(value) && !/\d{6}/.test(value)) return value
+    return media(key, value, mime) ?? redactString(walk, value, path, key)
+  }
+  if (typeof value === 'number') {
+    const text = String(value)
+    if (!/^\d{8,19}$/.test(text)) return value
+    const redacted = redactString(walk, text, path, key)
+    return redacted === text ? value : redacted
+  }
+  if (Array.isArray(value)) {
+    return value.map((item, index) => redactValue(walk, item, `${path}/${index}`, key, mime, depth + 1))
+  }
+  if (typeof value !== 'object' || value === null) return value
+  const record = value as Readonly<Record<string, unknown>>
+  const own = mimeOf(record)
+  const entries: [string, unknown][] = []
+  const used = new Set<string>()
+  for (const [name, member] of Object.entries(record)) {
+    const nameFindings = name.length >= 5 ? walk.redactor.find(name) : []
+    let safe = replace(name, nameFindings, walk.tag)
+    for (let copy = 2; used.has(safe); copy++) safe = `${safe}#${copy}`
+    used.add(safe)
+    const inner = pointer(path, safe)
+    for (const finding of nameFindings) walk.findings.push({ ...finding, path: inner })
+    entries.push([safe, redactValue(walk, member, inner, name, own ?? (name === 'url' ? mime : undefined), depth + 1)])
+  }
+  return Object.fromEntries(entries)
+}
+
+function parsed(body: unknown): unknown {
+  if (!(body instanceof Uint8Array)) return body
+  const text = new TextDecoder('utf-8', { fatal: false }).decode(body)
+  try {
+    return JSON.parse(text) as unknown
+  } catch (error) {
+    if (error instanceof SyntaxError) return text
+    throw error
+  }
+}
+
+/**
+ * Masks personal data and secrets in every string of a parsed body, keys included. Bytes are parsed as JSON first, and
+ * redacted as text when they are none. Images, audio and files become placeholders with their type and size.
+ * @throws {PortcullisError} `invalid_options`.
+ */
+export function redactBody(body: unknown, options?: RedactOptions & CallOptions): BodyRedaction {
+  return redactBodyWith(redactorOf(options), body, options)
+}
+
+/** {@link redactBody} with a compiled redactor. */
+export function redactBodyWith(redactor: Redactor, body: unknown, call?: CallOptions): BodyRedaction {
+  const walk: Walk = { redactor, tag: redactor.tagger(call), findings: [] }
+  return { body: redactValue(walk, parsed(body), '', '', undefined, 0), findings: walk.findings }
+}
