@@ -2,6 +2,7 @@
 
 import { boolean, choice, integer, list, record, string } from '../schema/declare.ts'
 import { type Config, type ConfigIssue, defineFields } from '../schema/fields.ts'
+import { checkRedis } from '../stores/redis/config.ts'
 import { operationFields } from './operation-fields.ts'
 import { parsePart } from './parts.ts'
 import { storeFields } from './redis-fields.ts'
@@ -157,14 +158,5 @@ function checkStore(config: TokenLimitConfig, issues: ConfigIssue[]): void {
     issues.push({ path: 'redis', message: 'is required with `store: redis`' })
   if (redis === undefined) return
   if (config.store !== 'redis') issues.push({ path: 'redis', message: 'is for `store: redis` only' })
-  if (redis.url !== undefined && (redis.host !== undefined || redis.port !== undefined))
-    issues.push({ path: 'redis.url', message: 'cannot be set together with `host` or `port`' })
-  const sentinel = redis.sentinel_master !== undefined || redis.sentinel_nodes !== undefined
-  if (sentinel && (redis.sentinel_master === undefined || redis.sentinel_nodes === undefined))
-    issues.push({ path: 'redis.sentinel_master', message: 'and `sentinel_nodes` go together' })
-  if (sentinel && redis.cluster_nodes !== undefined)
-    issues.push({ path: 'redis.cluster_nodes', message: 'cannot be set together with a sentinel' })
-  const single = redis.url !== undefined || redis.host !== undefined || redis.port !== undefined
-  if (single && (sentinel || redis.cluster_nodes !== undefined))
-    issues.push({ path: 'redis.host', message: 'and `url` and `port` are for a single Redis only' })
+  issues.push(...checkRedis(redis, 'redis'))
 }
