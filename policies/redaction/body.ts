@@ -74,7 +74,7 @@ function redactString(walk: Walk, value: string, path: string, key: string): str
       .find(`${lead}${value}"`)
       .filter((finding) => finding.start >= lead.length && finding.end <= lead.length + value.length)
       .map(({ type, start, end }) => ({ type, start: start - lead.length, end: end - lead.length }))
-    if (extent(named) > extent(findings)) findings = named
+    if (named.length > 0 && extent(named) >= extent(findings)) findings = named
   }
   for (const finding of findings) walk.findings.push({ ...finding, path })
   return replace(value, findings, walk.tag)

@@ -24,7 +24,15 @@ export interface Scan {
   /** Numbers and identifiers before this offset have been judged. */
   judged: number
   /** How far detectors have already read a run of token characters, so that no run is read twice. */
-  readonly readUntil: { jwt: number; pem: number; base64: number; manifest: number; colon: number; token: number }
+  readonly readUntil: {
+    jwt: number
+    pem: number
+    base64: number
+    manifest: number
+    colon: number
+    token: number
+    authority: number
+  }
   /** Expensive validations still allowed; afterwards a well-formed candidate counts as valid. */
   validations: number
 }
@@ -70,7 +78,7 @@ export function newScan(text: string): Scan {
     hidden: [],
     bare: isBare(text),
     judged: 0,
-    readUntil: { jwt: 0, pem: 0, base64: 0, manifest: 0, colon: 0, token: 0 },
+    readUntil: { jwt: 0, pem: 0, base64: 0, manifest: 0, colon: 0, token: 0, authority: -1 },
     validations: MAX_VALIDATIONS,
   }
 }

@@ -93,9 +93,10 @@ export function streamWith(redactor: Redactor, call?: CallOptions): StreamRedact
         }
         tried = pending.length
         if (pending.length > MOST) {
+          const text = context + pending
+          swallowed = redactor.find(text).at(-1)?.end === text.trimEnd().length
           given += give(pending.length)
           tried = 0
-          swallowed = true
         }
       }
       return given

@@ -63,7 +63,10 @@ function encodings(prefix: string): string[] {
 /** Encodings by folded keyword; the exact spelling is compared at a hit. */
 const ENCODED: ReadonlyMap<string, readonly string[]> = (() => {
   const map = new Map<string, string[]>()
-  for (const prefix of TELLING) {
+  const widened = TELLING.flatMap((prefix) =>
+    prefix.length > 4 ? [prefix] : [prefix, ...[' ', '=', '"', '\n'].map((lead) => lead + prefix)],
+  )
+  for (const prefix of widened) {
     for (const text of encodings(prefix)) {
       if (text.length < 5) continue
       map.set(text.toLowerCase(), [...(map.get(text.toLowerCase()) ?? []), text])

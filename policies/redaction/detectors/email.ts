@@ -34,6 +34,8 @@ function isEnclosing(code: number): boolean {
 
 export function findEmail(scan: Scan, at: number): void {
   const { text } = scan
+  // The user information of a URL is masked as such.
+  if (at === scan.readUntil.authority) return
   let start = at
   const least = Math.max(0, at - MAX_LOCAL)
   while (start > least && isLocal(text.charCodeAt(start - 1))) start--

@@ -41,7 +41,7 @@ export function compileDetectors(families: ReadonlySet<Family>): Detectors {
     add(BIRTH_KEYWORDS, findBirthDate)
     add(BECH32_KEYWORDS, findBech32)
   }
-  if (families.has('pii') || families.has('secret')) add(['://'], findUrlCredentials)
+  if (families.has('pii') || families.has('secret')) add(['://', ':\\/\\/'], findUrlCredentials)
   if (families.has('person')) {
     add(NAME_KEYWORDS, findName)
     add(ADDRESS_KEYWORDS, findAddress)

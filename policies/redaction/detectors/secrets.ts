@@ -2,7 +2,7 @@
 
 import { PRIORITY } from '../finding.ts'
 import type { KeywordDetector, Scan } from '../scan.ts'
-import { isAlphanumeric, isLetter, isWord, tokenStartsAt } from '../text.ts'
+import { isAlphanumeric, isLetter, isSpace, isWord, tokenStartsAt } from '../text.ts'
 import type { Assignment } from './assignment.ts'
 import { assignmentAt } from './assignment.ts'
 import { entropy, isPlaceholder, isSequence, isWordy, wordiness } from './placeholders.ts'
@@ -88,7 +88,7 @@ function isKey(value: string, assigned: Assignment): boolean {
 const OTHER_NAME =
   /^(?:_?(?:ize[rd]?|s?[-_ ]?(?:count|length|limit|size|type|name|id|url|uri|endpoint|path|file|field|format|policy|expir|ttl|kind|index|stream|list|map|set|class|store|ring|code|board|word|frame|press|down|up|event|alias|pair|usage|label|hint|placeholder|reset|prompt|version|algorithm|alg|curve|prefix|suffix|regex|pattern|len|max|min|s?\b.?provider)))/i
 const NAME_BEFORE =
-  /(?:public|primary|foreign|sort|partition|cache|csrf|xsrf|next|page|continuation|cursor|hot|mon|tur|don|translation|i18n|object|map|index|group|react|query|row|col|lang|short|arrow|storage|local|unique|composite)[-_. ]?$/i
+  /(?:public|public[-_ ]?key|primary|foreign|sort|partition|cache|csrf|xsrf|next|page|continuation|cursor|hot|mon|tur|don|translation|i18n|object|map|index|group|react|query|row|col|lang|short|arrow|storage|local|unique|composite)[-_. ]?$/i
 
 function tellingName(strength: Strength, text: string, start: number, assigned: Assignment): boolean {
   if (OTHER_NAME.test(assigned.suffix)) return false
@@ -336,6 +336,24 @@ const MAX_PEM = 32_768
 const PEM_HEADER = /-----BEGIN[ A-Z0-9_-]{0,60}PRIVATE KEY(?: BLOCK)?(?:-----)?/iy
 const PEM_FOOTER = /-----END[ A-Z0-9_-]{0,60}PRIVATE KEY(?: BLOCK)?(?:-----)?/gi
 
+const KEY_HEADERS = /(?:\s{0,4}[A-Z][A-Za-z-]{2,20}: [^\n]{0,100}){0,8}/y
+
+/** Where the base64 lines of a key end that start at `from`; line breaks may be escaped. */
+function keyMaterialEnd(text: string, from: number): number {
+  KEY_HEADERS.lastIndex = from
+  KEY_HEADERS.test(text)
+  let at = Math.max(from, KEY_HEADERS.lastIndex)
+  let solid = from
+  while (at < text.length) {
+    const code = text.charCodeAt(at)
+    if (code === 92 && /[nr]/.test(text[at + 1] ?? '')) at += 2
+    else if ((isAlphanumeric(code) && code < 128) || code === 43 || code === 47 || code === 61) solid = ++at
+    else if (isSpace(code)) at++
+    else break
+  }
+  return solid
+}
+
 /** Private keys in PEM armour (RFC 7468), OpenSSH's and PGP's included; a block without its end is masked as far as it goes. */
 export const findPem: KeywordDetector = (scan, start) => {
   const { text, readUntil } = scan
@@ -358,13 +376,13 @@ export const findPem: KeywordDetector = (scan, start) => {
     }
     end = body + footer.index + footer[0].length
   } else {
-    const run = /^(?:[A-Za-z0-9+/=\s]|\\[nr]|[A-Z][A-Za-z-]{2,20}: [^\n]{0,100})*/.exec(own.slice(0, 16_384))?.[0] ?? ''
-    const solid = run.replace(/\s|\\[nr]/g, '').length
-    if (solid < 24 && text.trim().length - body > 200) {
+    const last = keyMaterialEnd(text, body)
+    const solid = text.slice(body, Math.min(last, body + 200)).replace(/\s|\\[nr]/g, '').length
+    if (solid < 24 && text.length - body > 200) {
       readUntil.pem = body
       return
     }
-    end = body + run.trimEnd().length
+    end = last
   }
   readUntil.pem = end
   scan.candidates.push({ type: 'PRIVATE_KEY', start, end, priority: PRIORITY.vendor })

@@ -30,6 +30,7 @@ export const findUrlCredentials: KeywordDetector = (scan, _start, end) => {
     }
   }
   if (at < 0) return
+  scan.readUntil.authority = at
   if (colon < 0 || colon > at) {
     // A token without a password: `https://ghp_...@github.com`.
     const user = text.slice(end, at)

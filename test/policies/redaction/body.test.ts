@@ -1,0 +1,144 @@
+import { describe, expect, test } from 'vitest'
+import { redactBody } from '../../../policies/redaction/index.ts'
+
+const MAIL = 'jane@example.com'
+const PIXEL = 'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=='
+
+/** Bodies in the shapes that the APIs document, each with the address in every place that holds text. */
+const BODIES: Readonly<Record<string, unknown>> = {
+  'OpenAI chat': {
+    model: 'gpt-4o-mini',
+    messages: [
+      { role: 'system', content: `Answer ${MAIL} politely` },
+      { role: 'user', name: 'jane', content: [{ type: 'text', text: `I am ${MAIL}` }] },
+      {
+        role: 'assistant',
+        content: null,
+        tool_calls: [{ id: 'call_1', type: 'function', function: { name: 'mail', arguments: `{"to":"${MAIL}"}` } }],
+      },
+      { role: 'tool', tool_call_id: 'call_1', content: `sent to ${MAIL}` },
+    ],
+    tools: [
+      { type: 'function', function: { name: 'mail', description: `Mails ${MAIL}`, parameters: { type: 'object' } } },
+    ],
+    metadata: { owner: MAIL },
+    user: MAIL,
+  },
+  'OpenAI responses': {
+    model: 'gpt-4o',
+    instructions: `Be kind to ${MAIL}`,
+    input: [
+      { type: 'message', role: 'user', content: [{ type: 'input_text', text: MAIL }] },
+      { type: 'function_call', call_id: 'c', name: 'f', arguments: `{"a":"${MAIL}"}` },
+      { type: 'function_call_output', call_id: 'c', output: MAIL },
+    ],
+  },
+  'OpenAI prompt list': { model: 'x', prompt: [MAIL, `and ${MAIL}`] },
+  Anthropic: {
+    model: 'claude-sonnet-4-5',
+    system: [{ type: 'text', text: MAIL, cache_control: { type: 'ephemeral' } }],
+    messages: [
+      { role: 'user', content: [{ type: 'tool_result', tool_use_id: 't', content: [{ type: 'text', text: MAIL }] }] },
+      {
+        role: 'assistant',
+        content: [
+          { type: 'tool_use', id: 't', name: 'f', input: { to: MAIL, deep: { list: [MAIL] } } },
+          { type: 'thinking', thinking: MAIL, signature: 's' },
+        ],
+      },
+    ],
+  },
+  Gemini: {
+    systemInstruction: { parts: [{ text: MAIL }] },
+    contents: [
+      {
+        role: 'user',
+        parts: [
+          { text: MAIL },
+          { functionCall: { name: 'f', args: { to: MAIL } } },
+          { functionResponse: { name: 'f', response: { result: MAIL } } },
+        ],
+      },
+    ],
+  },
+}
+
+describe.each(Object.entries(BODIES))('%s', (_, body) => {
+  test('nothing readable is left, and the structure stays', () => {
+    const before = JSON.stringify(body)
+    const { body: after, findings } = redactBody(body)
+    const text = JSON.stringify(after)
+    expect(text).not.toContain(MAIL)
+    expect(text).toBe(before.replaceAll(MAIL, '[EMAIL]'))
+    expect(findings).toHaveLength(before.split(MAIL).length - 1)
+    expect(JSON.stringify(body)).toBe(before)
+  })
+})
+
+test('images, audio and files become placeholders with type and size', () => {
+  const { body } = redactBody({
+    messages: [
+      {
+        role: 'user',
+        content: [
+          { type: 'image_url', image_url: { url: `data:image/png;base64,${PIXEL}` } },
+          { type: 'input_audio', input_audio: { data: PIXEL, format: 'wav' } },
+        ],
+      },
+      {
+        role: 'user',
+        content: [
+          { type: 'image', source: { type: 'base64', media_type: 'image/png', data: PIXEL } },
+          { type: 'file', file: { filename: 'a.pdf', file_data: `data:application/pdf;base64,${PIXEL}` } },
+        ],
+      },
+    ],
+    contents: [{ parts: [{ inlineData: { mimeType: 'video/mp4', data: PIXEL } }] }],
+    blob: 'A'.repeat(2_000),
+  })
+  const text = JSON.stringify(body)
+  expect(text).not.toContain('iVBOR')
+  for (const placeholder of [
+    '[IMAGE image/png 72 bytes]',
+    '[AUDIO audio/wav 72 bytes]',
+    '[FILE application/pdf 72 bytes]',
+    '[VIDEO video/mp4 72 bytes]',
+    '[FILE application/octet-stream 1500 bytes]',
+  ]) {
+    expect(text).toContain(placeholder)
+  }
+})
+
+test("a member's name is context for its value", () => {
+  const { body } = redactBody({
+    input: {
+      password: 'correcthorse9',
+      ssn: 512345678,
+      api_key: '9f8e7d6c5b4a39281706',
+      note: 'fine',
+      count: 12345678,
+    },
+  })
+  expect(body).toEqual({
+    input: { password: '[PASSWORD]', ssn: '[US_SSN]', api_key: '[SECRET]', note: 'fine', count: expect.anything() },
+  })
+})
+
+test('keys are redacted too, without losing members', () => {
+  const { body } = redactBody({ [MAIL]: 1, 'bob@example.com': 2 })
+  expect(body).toEqual({ '[EMAIL]': 1, '[EMAIL]#2': 2 })
+})
+
+test('bytes are parsed as JSON, and redacted as text when they are none', () => {
+  expect(redactBody(Buffer.from(`{"prompt":"${MAIL}"}`)).body).toEqual({ prompt: '[EMAIL]' })
+  expect(redactBody(Buffer.from(`prompt=${MAIL}`)).body).toBe('prompt=[EMAIL]')
+})
+
+test('paths are JSON pointers, and a hostile depth is cut', () => {
+  expect(redactBody({ 'a/b': ['x', `to ${MAIL}`] }).findings).toEqual([
+    { type: 'EMAIL', start: 3, end: 19, path: '/a~1b/1' },
+  ])
+  let deep: unknown = MAIL
+  for (let i = 0; i < 5_000; i++) deep = [deep]
+  expect(JSON.stringify(redactBody(deep).body)).not.toContain(MAIL)
+})
