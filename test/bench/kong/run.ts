@@ -67,7 +67,7 @@ async function main(): Promise<void> {
   const routes = Object.fromEntries(Object.entries(ROUTES).map(([name, [, options]]) => [name, options]))
   const config = configOf(`http://127.0.0.1:${UPSTREAM_PORT}`, routes)
   const bearer = { username: 'bench', keyauth_credentials: [{ key: `Bearer ${KEYS.alice}` }] }
-  const kong = await startKong({ config: { ...config, consumers: [...(config.consumers ?? []), bearer] } })
+  const kong = await startKong({ metrics: false, config: { ...config, consumers: [...(config.consumers ?? []), bearer] } })
   resources.defer(() => kong.stop())
 
   const url = (route: string) => `${kong.url}/${route}/v1/chat/completions`

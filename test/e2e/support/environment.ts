@@ -45,7 +45,7 @@ export function environment(options: KongOptions, places: Places): Record<string
     KONG_ADMIN_LISTEN: `127.0.0.1:${ADMIN_PORT}`,
     KONG_STATUS_LISTEN: `127.0.0.1:${STATUS_PORT}`,
     KONG_NGINX_WORKER_PROCESSES: String(options.workers ?? 1),
-    [START]: `${own[START]} --metrics-port ${METRICS_PORT}`,
+    ...(options.metrics === false ? {} : { [START]: `${own[START]} --metrics-port ${METRICS_PORT}` }),
     ...options.env,
   }
 }

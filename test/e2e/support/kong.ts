@@ -22,6 +22,8 @@ export interface KongOptions {
   readonly config: KongConfig
   /** nginx workers; default 1. */
   readonly workers?: number
+  /** Whether the plugin server serves metrics; default true. */
+  readonly metrics?: boolean
   /** `KONG_*` variables on top of kong/kong.env. */
   readonly env?: Readonly<Record<string, string>>
 }
