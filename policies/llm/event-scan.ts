@@ -124,7 +124,7 @@ function knownByLength(rules: ScanRules): readonly (readonly Known[] | undefined
     byLength[bytes.length] = [...(byLength[bytes.length] ?? []), { bytes, meaning }]
   }
   for (const key of rules.textKeys) add(key, 'text')
-  for (const key of rules.skipKeys) if (key !== rules.usageMember) add(key, 'skip')
+  for (const key of rules.skipKeys) add(key, 'skip')
   add(rules.usageMember, 'usage')
   if (rules.finalTypes.length > 0) add('type', 'type')
   return byLength

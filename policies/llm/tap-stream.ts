@@ -65,8 +65,8 @@ function eventReader(state: TapState, withhold: boolean): Reader {
   let from = 0
   let passed = 0
   let cut = false
-  /** The dropped event's last line ended between CR and LF. */
-  let strayLf = false
+  /** A block ended with the CR that ended the chunk: a line feed that comes next belongs to it. */
+  let strayLf: 'none' | 'passed' | 'dropped' = 'none'
 
   const parser = createSseParser({
     event(bytes, start, end, offset) {
@@ -86,10 +86,15 @@ function eventReader(state: TapState, withhold: boolean): Reader {
     dropped: pass,
   })
 
-  function pass(offset: number): void {
+  function release(): void {
     out.push(...held)
     held = []
+  }
+
+  function pass(offset: number): void {
+    release()
     passed = offset
+    strayLf = endsInCr(offset) ? 'passed' : 'none'
   }
 
   function drop(offset: number): void {
@@ -97,7 +102,11 @@ function eventReader(state: TapState, withhold: boolean): Reader {
     forward(passed)
     from = offset
     passed = offset
-    strayLf = offset === chunk.length && chunk[offset - 1] === CR
+    strayLf = endsInCr(offset) ? 'dropped' : 'none'
+  }
+
+  function endsInCr(offset: number): boolean {
+    return offset === chunk.length && chunk[offset - 1] === CR
   }
 
   function forward(to: number): void {
@@ -107,9 +116,10 @@ function eventReader(state: TapState, withhold: boolean): Reader {
 
   function begin(next: Uint8Array): void {
     chunk = next
-    from = strayLf && next[0] === LF ? 1 : 0
-    passed = from
-    strayLf = false
+    const stray = next[0] === LF ? strayLf : 'none'
+    from = stray === 'dropped' ? 1 : 0
+    passed = stray === 'none' ? 0 : 1
+    strayLf = 'none'
     out = []
   }
 
@@ -122,7 +132,7 @@ function eventReader(state: TapState, withhold: boolean): Reader {
         forward(passed)
         if (from < next.length) held.push(next.subarray(from))
       } else {
-        pass(next.length)
+        release()
         forward(next.length)
       }
       return out
@@ -130,7 +140,7 @@ function eventReader(state: TapState, withhold: boolean): Reader {
     end() {
       begin(NOTHING)
       parser.end()
-      pass(0)
+      release()
       return out
     },
     get cut() {

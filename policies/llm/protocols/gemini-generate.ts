@@ -25,7 +25,7 @@ const DECISIVE = decisive(
 const CONFIG = decisive(...bothSpellings(['maxOutputTokens', 'candidateCount', 'thinkingConfig']))
 
 const TEXT_KEYS = ['text', 'code']
-const SKIP_KEYS = ['groundingMetadata', 'citationMetadata', 'usageMetadata', 'functionCall']
+const SKIP_KEYS = ['groundingMetadata', 'citationMetadata', 'functionCall']
 
 export const geminiGenerate: Protocol = {
   id: 'gemini-generate',

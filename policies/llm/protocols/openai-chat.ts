@@ -35,7 +35,7 @@ const STREAM_OPTIONS = decisive('include_usage')
 
 const TEXT_KEYS = ['content', 'refusal', 'reasoning_content', 'reasoning', 'thinking', 'text', 'arguments', 'input']
 /** OpenRouter repeats reasoning in `reasoning_details`; the others describe text. */
-const SKIP_KEYS = ['reasoning_details', 'logprobs', 'annotations', 'audio', 'citations', 'search_results', 'usage']
+const SKIP_KEYS = ['reasoning_details', 'logprobs', 'annotations', 'audio', 'citations', 'search_results']
 
 export const openAiChat: Protocol = {
   id: 'openai-chat',

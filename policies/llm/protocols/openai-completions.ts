@@ -34,7 +34,7 @@ const DECISIVE = decisive(
 const STREAM_OPTIONS = decisive('include_usage')
 
 const TEXT_KEYS = ['text', 'reasoning']
-const SKIP_KEYS = ['logprobs', 'usage']
+const SKIP_KEYS = ['logprobs']
 
 export const openAiCompletions: Protocol = {
   id: 'openai-completions',
