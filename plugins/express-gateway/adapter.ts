@@ -102,7 +102,7 @@ function exchangeOf(judging: Judging, passage: Passage, context: EgContext, site
     },
     // What will be forwarded, not what came: of some duplicates Node drops all but the first.
     header: (name) => (request.headers[name] === undefined ? undefined : String(request.headers[name])),
-    body: () => passage.body.read(pipeline.maxBodyBytes),
+    body: () => passage.readBody(pipeline.maxBodyBytes),
     caller() {
       const key = carriedKey(request, site.keyAuth)
       caller ??= callerOf(request, { services, key, mayHoldClaims: site.mayHoldClaims })

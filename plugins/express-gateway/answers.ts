@@ -77,11 +77,11 @@ export function protocolOf(request: EgRequest, path: string | undefined): Protoc
   return request.headers['x-goog-api-client'] === undefined ? undefined : protocolById('gemini-generate')
 }
 
-function recognised(method: string, path: string): Protocol | undefined {
+/** The protocol of an operation, if any: a path that can be read in two ways belongs to no API. */
+export function recognised(method: string, path: string): Protocol | undefined {
   try {
     return recognise(method, path)?.protocol
   } catch (error) {
-    // A path that can be read in two ways belongs to no API.
     if (error instanceof RefusedRead) return undefined
     throw error
   }

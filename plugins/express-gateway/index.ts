@@ -5,6 +5,7 @@ import { tokenLimit } from '../../policies/token-limit/index.ts'
 import { createDeps } from '../deps.ts'
 import { adaptPolicy, schemaId } from './adapter.ts'
 import type { EgLogger, PluginContext } from './eg.ts'
+import { answerBrokenRequests } from './http-errors.ts'
 import { llmKey } from './llm-key.ts'
 import { asList } from './pipelines.ts'
 
@@ -31,6 +32,7 @@ export function init(context: PluginContext): void {
   const logger = loggerOf(context.logger)
   const deps = createDeps({ logger })
   const synchronousConditions = asList(context.settings.synchronous_conditions).map(String)
+  answerBrokenRequests(context, deps.random.id)
   context.registerPolicy(llmKey({ logger, synchronousConditions }))
   context.registerPolicy(adaptPolicy(tokenLimit, { deps, services: context.services, synchronousConditions }))
 }

@@ -8,17 +8,18 @@ import type { PassThrough, Readable } from 'node:stream'
 import { CODES } from '../../policies/errors.ts'
 import type { TapPlan } from '../../policies/llm/tap.ts'
 import type { PassVerdict, Pipeline } from '../../policies/pipeline.ts'
-import type { Edits, Logger, Outcome, Reject } from '../../policies/policy.ts'
+import type { Logger, Outcome, Reject } from '../../policies/policy.ts'
 import { answer, convertErrors, protocolOf } from './answers.ts'
-import { createRequestBody, type RequestBody } from './body.ts'
+import { createRequestBody } from './body.ts'
 import type { EgContext, EgRequest, EgResponse } from './eg.ts'
 import { type CredentialNames, removeCredentials } from './keys.ts'
 import { createRelay, type Relay } from './relay.ts'
-import { withoutQuery } from './upstream-path.ts'
+import { withoutOrigin, withoutQuery } from './upstream-path.ts'
 
 export interface Passage {
   readonly requestId: string
-  readonly body: RequestBody
+  /** The body as the policies so far leave it. @throws as `RequestBody.read` does. */
+  readBody(maxBytes: number): Promise<Uint8Array | undefined>
   /** True once nothing can be sent any more. */
   readonly over: boolean
   /** Keeps a verdict's reservations until the end, and its edits until the request is forwarded. */
@@ -78,19 +79,22 @@ function createPassage(request: EgRequest, response: EgResponse, options: Passag
     return { ended: afterFinal ? 'complete' : ended, ...observed }
   }
 
+  function editedBody(): Uint8Array | undefined {
+    return held.map(({ verdict }) => verdict.request.body).findLast((bytes) => bytes !== undefined)
+  }
+
   /** Runs when the proxy policy asks for the body, which is the last thing it does before it sends. */
   function forward(): PassThrough {
     removeCredentials(request, options.credentials)
     delete request.headers.expect
     // A client's own claim to be somebody. With a consumer, the auth policy wrote it.
     if (request.user === undefined || request.user === null) delete request.headers['eg-consumer-id']
-    const edits = held.map(({ verdict }) => verdict.request)
-    for (const { removeHeaders = [], setHeaders = {} } of edits) {
+    for (const { removeHeaders = [], setHeaders = {} } of held.map(({ verdict }) => verdict.request)) {
       for (const name of removeHeaders) delete request.headers[name]
       Object.assign(request.headers, setHeaders)
     }
     if (tapPlan() !== undefined) request.headers['accept-encoding'] = 'identity'
-    const { stream, length } = body.forward(editedBody(edits))
+    const { stream, length } = body.forward(editedBody())
     if (length !== undefined) {
       request.headers['content-length'] = String(length)
       delete request.headers['transfer-encoding']
@@ -105,7 +109,8 @@ function createPassage(request: EgRequest, response: EgResponse, options: Passag
 
   /** @param sent the request to the upstream, before its head has left */
   function watch(sent: ClientRequest): void {
-    const differs = held.length > 0 && (withoutQuery(sent.path) !== path || sent.method !== request.method)
+    const differs =
+      held.length > 0 && (withoutQuery(withoutOrigin(sent.path)) !== path || sent.method !== request.method)
     if (differs || replaced) {
       const part = replaced ? 'body' : 'path or method'
       logger.error('another policy changed the request after it was judged', { requestId, part })
@@ -143,7 +148,7 @@ function createPassage(request: EgRequest, response: EgResponse, options: Passag
   }
 
   function tapPlan(): TapPlan | undefined {
-    return held.map(({ verdict }) => verdict.tap).findLast((plan) => plan !== undefined)
+    return held.map(({ verdict }) => verdict.tap).reduce(mergeTaps, undefined)
   }
 
   function refuse(reject: Reject): void {
@@ -174,7 +179,6 @@ function createPassage(request: EgRequest, response: EgResponse, options: Passag
   )
   Object.defineProperty(context, 'requestStream', {
     configurable: true,
-    enumerable: true,
     get() {
       // A transformer reads back what it has just set, to write into it.
       if (foreign !== undefined && held.length === 0) return foreign
@@ -190,7 +194,7 @@ function createPassage(request: EgRequest, response: EgResponse, options: Passag
 
   return {
     requestId,
-    body,
+    readBody: async (maxBytes) => editedBody() ?? body.read(maxBytes),
     get over() {
       return response.destroyed || response.writableEnded
     },
@@ -220,8 +224,16 @@ function withoutCredentials(stream: Readable, request: EgRequest, names: Credent
   return stream
 }
 
-function editedBody(edits: readonly Edits[]): Uint8Array | undefined {
-  return edits.map((edit) => edit.body).findLast((bytes) => bytes !== undefined)
+/** Of two plans the stricter one: a usage event that either switched on is withheld, the lower limit cuts. */
+function mergeTaps(one: TapPlan | undefined, other: TapPlan | undefined): TapPlan | undefined {
+  if (one === undefined || other === undefined) return other ?? one
+  const limits = [one.maxOutputTokens, other.maxOutputTokens].filter((limit) => limit !== undefined)
+  return {
+    ...one,
+    ...other,
+    withholdUsage: one.withholdUsage || other.withholdUsage,
+    ...(limits.length === 0 ? {} : { maxOutputTokens: Math.min(...limits) }),
+  }
 }
 
 /** The upstream never saw a byte: no name, no route, nobody listening. */

@@ -101,6 +101,11 @@ export function withoutQuery(url: string): string {
   return url.split('?', 1)[0] ?? ''
 }
 
+/** A request through a forward proxy names its target whole. */
+export function withoutOrigin(target: string): string {
+  return target.replace(/^https?:\/\/[^/]*/, '')
+}
+
 function pathOf(url: string): string {
   const parsed = new URL(url)
   return parsed.pathname + parsed.search

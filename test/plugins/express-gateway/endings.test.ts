@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { type AddressInfo, connect } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import type { TapPlan } from '../../../policies/llm/tap.ts'
@@ -157,6 +157,27 @@ describe('settles exactly once', () => {
     expect(await settledOnce(spy)).toEqual({ ended: 'not_forwarded' })
   })
 
+  it('a request that two policies judge: the second sees what the first made of it, the stricter tap wins', async () => {
+    const edited = { ...STREAM, max_tokens: 7 }
+    const body = Buffer.from(JSON.stringify(edited))
+    const first = createSpy({
+      name: 'llm-first',
+      decide: (_, reservation) => ({
+        type: 'pass',
+        reservation,
+        request: { body },
+        tap: { ...TAP, withholdUsage: true },
+      }),
+    })
+    const second = tapped()
+    const policies = [{ 'llm-first': null }, SPY, PROXY]
+    const stage = await setStage({ extra: [first.policy, second.policy], policies })
+    const text = await (await ask(stage, { key: undefined, body: STREAM })).text()
+    expect(second.seen[0]?.body).toBe(JSON.stringify(edited))
+    expect(text).not.toContain('"choices":[]')
+    for (const spy of [first, second]) expect(await settledOnce(spy)).toMatchObject({ usage: { outputTokens: 7 } })
+  })
+
   it('a stream that is cut', async () => {
     const spy = tapped({ ...TAP, maxOutputTokens: 10 })
     const stage = await spied(spy)
@@ -226,8 +247,8 @@ describe('the reply', () => {
   it('is not collected for a slow client', async () => {
     const spy = tapped()
     const stage = await spied(spy)
-    const body = { ...STREAM, max_tokens: 400_000 }
-    const reply = await ask(stage, { key: undefined, body, headers: { 'x-model-output': '400000' } })
+    const body = { ...STREAM, max_tokens: 150_000 }
+    const reply = await ask(stage, { key: undefined, body, headers: { 'x-model-output': '150000' } })
     let ended = false
     void stage.model.requests[0]?.ended.then(() => {
       ended = true
@@ -242,8 +263,8 @@ describe('the reply', () => {
       if (piece === undefined || piece.done) break
       size += piece.value.length
     }
-    expect(size).toBeGreaterThan(50_000_000)
-    expect(await settledOnce(spy)).toMatchObject({ usage: { outputTokens: 400_000 } })
+    expect(size).toBeGreaterThan(20_000_000)
+    expect(await settledOnce(spy)).toMatchObject({ usage: { outputTokens: 150_000 } })
   })
 })
 
@@ -265,6 +286,22 @@ describe('errors of the gateway itself', () => {
     const reply = await ask(stage)
     expect([reply.status, await reply.json()]).toMatchObject([429, { error: { code: 'rate_limit_exceeded' } }])
     expect(reply.headers.get('x-ratelimit-limit')).toBe('1')
+  })
+
+  it.each([
+    ['/v1/messages', 'x-nul: a\u0000b', 400, { type: 'error', error: { details: { error_code: 'invalid_request' } } }],
+    ['/v1/chat/completions', `x-big: ${'a'.repeat(1_000_000)}`, 431, { error: { code: 'headers_too_large' } }],
+  ])('about broken HTTP have a body too: %s', async (path, header, status, body) => {
+    const stage = await setStage()
+    const { hostname, port } = new URL(stage.gateway.baseUrl)
+    const socket = connect(Number(port), hostname)
+    socket.on('error', () => {})
+    socket.write(`POST ${path} HTTP/1.1\r\nhost: x\r\n${header}\r\n\r\n`)
+    const [piece] = await once(socket, 'data')
+    const [head = '', text = ''] = String(piece).split('\r\n\r\n')
+    expect(head).toMatch(new RegExp(`^HTTP/1\\.1 ${status} `))
+    expect(JSON.parse(text)).toMatchObject(body)
+    expect((await ask(stage)).status).toBe(200)
   })
 
   it('a policy that fails shuts the door', async () => {

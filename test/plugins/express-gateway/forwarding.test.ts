@@ -95,6 +95,22 @@ describe('the path that the upstream sees', () => {
     expect(stage.model.requests).toEqual([])
   })
 
+  it('is told apart from the origin that a forward proxy needs', async () => {
+    const targets: string[] = []
+    const forwarder = await upstream((request, response) => {
+      targets.push(request.url ?? '')
+      request.resume()
+      response.writeHead(200, { 'content-type': 'application/json' }).end('{}')
+    })
+    const action = { serviceEndpoint: 'model', proxyUrl: forwarder.url }
+    const proxied = await setStage({
+      policies: [{ 'llm-key': null }, { 'key-auth': null }, LIMIT, { proxy: { action } }],
+    })
+    expect((await ask(proxied)).status).toBe(200)
+    expect(targets).toEqual([`${proxied.model.url}/v1/chat/completions`])
+    expect(proxied.model.requests).toEqual([])
+  })
+
   it('is not another one than was judged, whatever later policies do', async () => {
     const spy = createSpy()
     const rewrite = { expression: { action: { jscode: "req.url = '/v1/embeddings'" } } }
