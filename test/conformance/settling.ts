@@ -16,6 +16,8 @@ import {
   worldOf,
 } from './world.ts'
 
+const SOON = { timeout: 5_000, interval: 20 }
+
 export function settling(stage: Stage): void {
   describe('settling', () => {
     for (const status of [400, 429, 500, 503, 529]) {
@@ -70,9 +72,9 @@ export function settling(stage: Stage): void {
       const stop = new AbortController()
       const pending = call(world, 'roomy-waiting', chat, { maxTokens: 700, knobs: { hang: 0 }, signal: stop.signal })
       pending.catch(() => {})
-      await vi.waitFor(async () => expect(await remaining(world, 'roomy-waiting')).toBeLessThan(ROOMY - 700))
+      await vi.waitFor(async () => expect(await remaining(world, 'roomy-waiting')).toBeLessThan(ROOMY - 700), SOON)
       const held = await remaining(world, 'roomy-waiting')
-      await vi.waitFor(() => expect(lastReceived(world).headers['x-model-hang']).toBe('0'))
+      await vi.waitFor(() => expect(lastReceived(world).headers['x-model-hang']).toBe('0'), SOON)
       stop.abort()
       await expect(pending).rejects.toThrow()
       expect(await lastReceived(world).ended).toBe('gone')

@@ -2,7 +2,10 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { expect, it, onTestFinished } from 'vitest'
+import { expect, it, onTestFinished, vi } from 'vitest'
+
+// Starts Node, tsx and Express Gateway, and waits for a window to pass.
+vi.setConfig({ testTimeout: 90_000 })
 
 const ROOT = new URL('../..', import.meta.url).pathname
 

@@ -19,9 +19,11 @@ async function spied(spy: Spy, options: StageOptions = {}): Promise<Stage> {
   return setStage({ extra: [spy.policy], policies: [SPY, PROXY], ...options })
 }
 
+const SOON = { timeout: 5_000, interval: 10 }
+
 /** Exactly one settlement, also a moment later. */
 async function settledOnce(spy: Spy): Promise<unknown> {
-  await vi.waitFor(() => expect(spy.settled.length).toBeGreaterThan(0))
+  await vi.waitFor(() => expect(spy.settled.length).toBeGreaterThan(0), SOON)
   await sleep(30)
   expect(spy.settled).toHaveLength(1)
   return spy.settled[0]?.outcome
@@ -51,7 +53,7 @@ describe('settles exactly once', () => {
     const stop = new AbortController()
     const pending = ask(stage, { key: undefined, headers: { 'x-model-hang': '0' }, signal: stop.signal })
     pending.catch(() => {})
-    await vi.waitFor(() => expect(stage.model.requests).toHaveLength(1))
+    await vi.waitFor(() => expect(stage.model.requests).toHaveLength(1), SOON)
     stop.abort()
     expect(await stage.model.requests[0]?.ended).toBe('gone')
     expect(await settledOnce(spy)).toEqual({ ended: 'client_gone' })
@@ -92,7 +94,7 @@ describe('settles exactly once', () => {
     const stop = new AbortController()
     const pending = ask(stage, { key: undefined, signal: stop.signal })
     pending.catch(() => {})
-    await vi.waitFor(() => expect(spy.seen).toHaveLength(1))
+    await vi.waitFor(() => expect(spy.seen).toHaveLength(1), SOON)
     stop.abort()
     await sleep(50)
     decide()
@@ -135,7 +137,10 @@ describe('settles exactly once', () => {
     expect(await settledOnce(spy)).toEqual({ ended: 'upstream_failed' })
     const stalled = await ask(stage, { key: undefined, body: STREAM, headers: { 'x-model-hang': '5' } })
     await expect(stalled.text()).rejects.toThrow()
-    await vi.waitFor(() => expect(spy.settled[1]?.outcome).toMatchObject({ ended: 'upstream_failed', status: 200 }))
+    await vi.waitFor(
+      () => expect(spy.settled[1]?.outcome).toMatchObject({ ended: 'upstream_failed', status: 200 }),
+      SOON,
+    )
   })
 
   it('a request that a later policy refuses or answers', async () => {
