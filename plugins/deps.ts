@@ -4,6 +4,7 @@ import { randomBytes, randomInt } from 'node:crypto'
 import type { Clock, Deps, Logger, Random } from '../policies/policy.ts'
 import { createRuntime, type Runtime } from '../policies/runtime.ts'
 import { openLimitStore } from '../policies/stores/open.ts'
+import { fetchDocument } from './fetch-document.ts'
 
 export interface DepsOptions {
   /** Default: JSON lines on standard error, because standard output may belong to the gateway. */
@@ -24,7 +25,7 @@ export function createDeps(options: DepsOptions = {}): Deps {
     runtime: options.runtime ?? processRuntime,
     logger: options.logger ?? createJsonLogger((line) => process.stderr.write(line)),
   }
-  return { ...base, openLimitStore: (config) => openLimitStore(config, base) }
+  return { ...base, openLimitStore: (config) => openLimitStore(config, base), fetchDocument }
 }
 
 export const systemClock: Clock = {

@@ -3,6 +3,8 @@
 import { CODES, PortcullisError, RefusedRead } from './errors.ts'
 import type { TapPlan } from './llm/tap.ts'
 import type {
+  Caller,
+  Claims,
   Decision,
   Edits,
   Exchange,
@@ -27,6 +29,8 @@ export interface PassVerdict {
   readonly reservations: readonly Reservation[]
   readonly tap?: TapPlan
   readonly wouldReject: readonly Reject[]
+  /** Of a token that a policy verified. */
+  readonly claims?: Claims
 }
 
 export type Verdict = PassVerdict | (Reject & { readonly policy: string })
@@ -34,6 +38,8 @@ export type Verdict = PassVerdict | (Reject & { readonly policy: string })
 export interface Pipeline {
   /** Largest body any policy reads, in bytes; 0 when none does. */
   readonly maxBodyBytes: number
+  /** Whether any policy looks at the caller's claims. */
+  readonly readsClaims: boolean
   /** Never throws: a fault is a 503, and what was reserved before it is given back. */
   decide(exchange: Exchange): Promise<Verdict>
   /** Never throws: a fault is logged and published. */
@@ -63,10 +69,11 @@ export function createPipeline(policies: readonly NamedInstance[], logger: Logge
     const reservations: Reservation[] = []
     const wouldReject: Reject[] = []
     let tap: TapPlan | undefined
+    let claims: Claims | undefined
 
     for (const { name, instance } of policies) {
       // Each policy judges what will be forwarded: the body as the policies before it left it.
-      const current = body === undefined ? exchange : withBody(exchange, body)
+      const current = body === undefined && claims === undefined ? exchange : changed(exchange, body, claims)
       const decision = await decideOne(name, instance, current, logger)
       if (decision.type === 'reject') {
         await settle(reservations, NOT_FORWARDED)
@@ -79,6 +86,7 @@ export function createPipeline(policies: readonly NamedInstance[], logger: Logge
       if (decision.reservation !== undefined) reservations.push(decision.reservation)
       if (decision.wouldReject !== undefined) wouldReject.push(decision.wouldReject)
       tap = decision.tap ?? tap
+      claims = decision.claims ?? claims
     }
     return {
       type: 'pass',
@@ -87,11 +95,13 @@ export function createPipeline(policies: readonly NamedInstance[], logger: Logge
       reservations,
       ...(tap === undefined ? {} : { tap }),
       wouldReject,
+      ...(claims === undefined ? {} : { claims }),
     }
   }
 
   const maxBodyBytes = Math.max(0, ...policies.map((policy) => policy.instance.maxBodyBytes ?? 0))
-  return { maxBodyBytes, decide, settle }
+  const readsClaims = policies.some((policy) => policy.instance.readsClaims === true)
+  return { maxBodyBytes, readsClaims, decide, settle }
 }
 
 async function decideOne(
@@ -115,16 +125,22 @@ async function decideOne(
   }
 }
 
-function withBody(exchange: Exchange, body: Uint8Array): Exchange {
+/** The exchange as the policies before left it: another body, further claims, or both. */
+function changed(exchange: Exchange, body: Uint8Array | undefined, claims: Claims | undefined): Exchange {
   return {
     requestId: exchange.requestId,
     method: exchange.method,
     path: exchange.path,
     route: exchange.route,
     header: (name) => exchange.header(name),
-    body: () => body,
-    caller: () => exchange.caller(),
+    body: () => body ?? exchange.body(),
+    caller: () => (claims === undefined ? exchange.caller() : withClaims(exchange, claims)),
   }
+}
+
+/** The caller, with claims that were verified on the way here. */
+export async function withClaims(exchange: Pick<Exchange, 'caller'>, claims: Claims): Promise<Caller> {
+  return { ...(await exchange.caller()), claims }
 }
 
 function reportFault(logger: Logger, where: string, error: unknown): void {

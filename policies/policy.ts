@@ -104,6 +104,8 @@ export interface Pass {
   readonly tap?: TapPlan
   /** The refusal that `mode: shadow` held back. */
   readonly wouldReject?: Reject
+  /** Claims of a token that this policy verified: the policies after it see them as the caller's. */
+  readonly claims?: Claims
 }
 
 export type Decision = Pass | Reject
@@ -128,6 +130,8 @@ export interface Outcome {
 export interface PolicyInstance {
   /** Largest request body this policy reads, in bytes; absent when it reads none. */
   readonly maxBodyBytes?: number
+  /** Whether it looks at the caller's claims; getting those of an earlier plugin may be a round trip. */
+  readonly readsClaims?: boolean
   /** @throws only on a fault; a refusal is a value. */
   decide(exchange: Exchange): MaybePromise<Decision>
   /** Idempotent by `reservation.id`. */
@@ -166,6 +170,15 @@ export interface Logger {
   error(message: string, fields?: Readonly<Record<string, unknown>>): void
 }
 
+/**
+ * Fetches a small text document that the operator's config names, such as a key set. Follows no redirect.
+ * @throws when it does not arrive whole, with status 200, in time and within the size.
+ */
+export type FetchDocument = (
+  url: string,
+  limits: { readonly timeoutMs: number; readonly maxBytes: number },
+) => Promise<string>
+
 /** Everything a policy may touch of the outside world. */
 export interface Deps {
   readonly clock: Clock
@@ -174,4 +187,6 @@ export interface Deps {
   readonly logger: Logger
   /** Shared by every instance with an equal config; opened through the runtime. */
   openLimitStore(config: StoreConfig): LimitStore
+  /** Absent where there is no network: then a config that needs it is refused. */
+  readonly fetchDocument?: FetchDocument
 }

@@ -5,6 +5,7 @@ import { performance } from 'node:perf_hooks'
 import type { Clock, Deps, Logger, Random, Reservation } from '../../policies/policy.ts'
 import { createRuntime } from '../../policies/runtime.ts'
 import { openLimitStore } from '../../policies/stores/open.ts'
+import { fetchDocument } from '../fetch-document.ts'
 
 /** Half a second below the two seconds that `lua_socket_read_timeout` should be set to. */
 export const DEFAULT_DEADLINE_MS = 1_500
@@ -50,7 +51,7 @@ export function createHost(options: HostOptions): Host {
   const open = new Set<Promise<void>>()
   const base = { clock: systemClock, random: systemRandom, runtime, logger: options.logger }
   return {
-    deps: { ...base, openLimitStore: (config) => openLimitStore(config, base) },
+    deps: { ...base, openLimitStore: (config) => openLimitStore(config, base), fetchDocument },
     deadlineMs: options.deadlineMs ?? DEFAULT_DEADLINE_MS,
     onReserved: options.onReserved ?? (() => undefined),
     track(work) {
