@@ -2,7 +2,7 @@
 
 import type { CounterState } from './counter-state.ts'
 import type { Claim, ClaimResult, ReserveResult } from './ports.ts'
-import { arithmeticOf, touch } from './windows.ts'
+import { resetMs, retryAfterMs, roomOf, take, touch } from './windows.ts'
 
 /** One claim beside the counter it is judged against. */
 export interface Seat {
@@ -31,7 +31,7 @@ export function admit(seats: readonly Seat[], t: number, epoch: number): Admissi
   for (const seat of seats) {
     const { claim, state } = seat
     touch(state, claim.counter, t, epoch)
-    seat.room = arithmeticOf(claim.counter).room(state, claim.counter)
+    seat.room = roomOf(state, claim.counter)
     const outputRoom = seat.room - claim.input
     if (claim.shadow || outputRoom >= claim.want) continue
     if (claim.clip && outputRoom >= claim.floor) {
@@ -43,8 +43,7 @@ export function admit(seats: readonly Seat[], t: number, epoch: number): Admissi
   }
   // One claim's room may be less than another one's floor.
   const admitted = !short && clippedTo >= floor
-  const claims: ClaimResult[] = []
-  for (const seat of seats) claims.push(takeShare(seat, admitted, clippedTo, floor))
+  const claims = seats.map((seat) => takeShare(seat, admitted, clippedTo, floor))
   const result: Admission = { admitted, claims }
   if (admitted && clippedTo < Number.POSITIVE_INFINITY) result.clippedTo = clippedTo
   return result
@@ -53,17 +52,14 @@ export function admit(seats: readonly Seat[], t: number, epoch: number): Admissi
 function takeShare(seat: Seat, admitted: boolean, clippedTo: number, clipFloor: number): ClaimResult {
   const { claim, key, state, room } = seat
   const { counter, input } = claim
-  const arithmetic = arithmeticOf(counter)
   const want = admitted ? Math.min(claim.want, clippedTo) : claim.want
   const floor = claim.shadow ? claim.floor : Math.max(claim.floor, clipFloor)
   const least = claim.clip ? Math.min(want, floor) : want
   const fits = room - input >= least
   const reserved = admitted && fits ? Math.min(input + want, room) : 0
-  if (reserved > 0) arithmetic.take(state, counter, reserved)
+  if (reserved > 0) take(state, counter, reserved)
   const { at, epoch } = state
   const remaining = Math.max(0, room - reserved)
-  const resetMs = arithmetic.resetMs(state, counter)
-  if (fits) return { key, at, epoch, reserved, remaining, resetMs }
-  const retryAfterMs = arithmetic.retryAfterMs(state, counter, input + least)
-  return { key, at, epoch, reserved, remaining, resetMs, retryAfterMs }
+  const result = { key, at, epoch, reserved, remaining, resetMs: resetMs(state, counter) }
+  return fits ? result : { ...result, retryAfterMs: retryAfterMs(state, counter, input + least) }
 }

@@ -13,11 +13,17 @@ export interface CounterState {
   epoch: number
   /** `fixed_window`: used. `sliding_window`: debt. `token_bucket`: tokens times the window in milliseconds. */
   amount: number
-  /** `sliding_window` only: what was booked in slot s, at index s modulo {@link LIVE_SLOTS}. */
-  readonly slots: Float64Array
-  /** The sum of `slots`. */
+  /** `sliding_window` only: what was booked in slot s, at index `base` plus s modulo {@link LIVE_SLOTS}. */
+  slots: Float64Array
+  /** Slots that belong to no store; empty unless `slots` is the same. */
+  readonly own: Float64Array
+  /** Where the slots of this counter begin: a store may keep those of many counters in one array. */
+  base: number
+  /** The sum of the slots. */
   booked: number
-  /** The one index of `slots` that holds anything, or {@link SEVERAL}. Spares most counters most of their memory. */
+  /** The slot of `at`. */
+  slot: number
+  /** The one index that holds anything, or {@link SEVERAL}. Spares most counters most of their memory. */
   only: number
 }
 
@@ -51,13 +57,27 @@ export interface Arithmetic {
 }
 
 export function createState(): CounterState {
-  return { at: 0, epoch: 0, amount: 0, slots: new Float64Array(LIVE_SLOTS), booked: 0, only: 0 }
+  const own = new Float64Array(LIVE_SLOTS)
+  return { at: 0, epoch: 0, amount: 0, own, slots: own, base: 0, booked: 0, slot: 0, only: 0 }
 }
 
-/** Empties the slots. */
+/** Empties the counter's slots. */
 export function clearSlots(state: CounterState): void {
-  if (state.only === SEVERAL) state.slots.fill(0)
-  else state.slots[state.only] = 0
+  const { slots, base, only } = state
+  if (only === SEVERAL) slots.fill(0, base, base + LIVE_SLOTS)
+  else slots[base + only] = 0
+  state.only = 0
+  state.booked = 0
+}
+
+/** Turns to empty slots of the state's own, leaving those of the counter it held before. */
+export function freshSlots(state: CounterState): void {
+  if (state.slots === state.own) {
+    clearSlots(state)
+    return
+  }
+  state.slots = state.own
+  state.base = 0
   state.only = 0
   state.booked = 0
 }

@@ -1,12 +1,12 @@
 /** Counters by key, packed into records of a few numbers: a million of them cost little more than their keys. */
 
-import { type CounterState, clearSlots, LIVE_SLOTS, SEVERAL } from './counter-state.ts'
+import { type CounterState, freshSlots, LIVE_SLOTS, SEVERAL } from './counter-state.ts'
 import type { CounterSpec } from './ports.ts'
 
-/** A short record: at, epoch, amount, and the only slot that holds anything with what it holds. */
+/** A short record: at, epoch, amount, booked, and the only slot that holds it. */
 const SHORT = 5
-/** A long one: at, epoch, amount, and every slot. */
-const LONG = 3 + LIVE_SLOTS
+/** A long one: at, epoch, amount, booked, and every slot. */
+const LONG = 4 + LIVE_SLOTS
 
 const RECORDS_PER_CHUNK = 4096
 
@@ -18,7 +18,10 @@ export interface CounterTable {
   readonly size: number
   /** {@link NO_COUNTER} when there is none. */
   find(key: string): Handle
+  /** Reads a counter to change it: `state` may use the table's own slots, so it has to be saved again. */
   load(handle: Handle, state: CounterState): void
+  /** Reads a counter to look at it. */
+  peek(handle: Handle, state: CounterState): void
   specOf(handle: Handle): CounterSpec
   /** Writes a counter back to `handle`, or adds it when that is {@link NO_COUNTER}. */
   save(handle: Handle, key: string, counter: CounterSpec, state: CounterState): void
@@ -66,6 +69,25 @@ export function createCounterTable(): CounterTable {
     if (slab.free.length === slab.keys.length) clear(slab)
   }
 
+  function load(handle: Handle, state: CounterState): void {
+    const slab = slabOf(handle)
+    const chunk = chunkOf(slab, handle)
+    const offset = offsetOf(slab, handle)
+    freshSlots(state)
+    state.at = chunk[offset] as number
+    state.epoch = chunk[offset + 1] as number
+    state.amount = chunk[offset + 2] as number
+    state.booked = chunk[offset + 3] as number
+    if (slab === long) {
+      state.only = SEVERAL
+      state.slots = chunk
+      state.base = offset + 4
+    } else {
+      state.only = chunk[offset + 4] as number
+      state.slots[state.only] = state.booked
+    }
+  }
+
   return {
     get size() {
       return handles.size
@@ -79,50 +101,33 @@ export function createCounterTable(): CounterTable {
       return spec
     },
 
-    load(handle, state) {
-      const slab = slabOf(handle)
-      const index = handle >> 1
-      const chunk = slab.chunks[Math.floor(index / RECORDS_PER_CHUNK)] as Float64Array
-      const offset = (index % RECORDS_PER_CHUNK) * slab.width
-      state.at = chunk[offset] as number
-      state.epoch = chunk[offset + 1] as number
-      state.amount = chunk[offset + 2] as number
-      clearSlots(state)
-      if (slab === long) {
-        state.only = SEVERAL
-        for (let slot = 0; slot < LIVE_SLOTS; slot++) {
-          const held = chunk[offset + 3 + slot] as number
-          state.slots[slot] = held
-          state.booked += held
-        }
-      } else {
-        state.only = chunk[offset + 3] as number
-        state.booked = chunk[offset + 4] as number
-        state.slots[state.only] = state.booked
-      }
+    load,
+
+    peek(handle, state) {
+      load(handle, state)
+      if (state.slots === state.own) return
+      state.own.set(state.slots.subarray(state.base, state.base + LIVE_SLOTS))
+      state.slots = state.own
+      state.base = 0
     },
 
     save(handle, key, counter, state) {
-      const isLong = state.only === SEVERAL && !findOnly(state)
+      const isLong = state.only === SEVERAL
       let place = handle
       if (handle === NO_COUNTER || (handle & 1) !== (isLong ? 1 : 0)) {
         if (handle !== NO_COUNTER) release(handle)
         place = add(key, isLong)
       }
       const slab = slabOf(place)
-      const index = place >> 1
-      slab.specs[index] = counter
-      const chunk = slab.chunks[Math.floor(index / RECORDS_PER_CHUNK)] as Float64Array
-      const offset = (index % RECORDS_PER_CHUNK) * slab.width
+      slab.specs[place >> 1] = counter
+      const chunk = chunkOf(slab, place)
+      const offset = offsetOf(slab, place)
       chunk[offset] = state.at
       chunk[offset + 1] = state.epoch
       chunk[offset + 2] = state.amount
-      if (isLong) {
-        for (let slot = 0; slot < LIVE_SLOTS; slot++) chunk[offset + 3 + slot] = state.slots[slot] as number
-      } else {
-        chunk[offset + 3] = state.only
-        chunk[offset + 4] = state.booked
-      }
+      chunk[offset + 3] = state.booked
+      if (!isLong) chunk[offset + 4] = state.only
+      else if (state.slots !== chunk) chunk.set(state.slots.subarray(state.base, state.base + LIVE_SLOTS), offset + 4)
     },
 
     remove(key) {
@@ -140,9 +145,8 @@ export function createCounterTable(): CounterTable {
         visited++
         const key = slab.keys[index]
         if (key === undefined) continue
-        const chunk = slab.chunks[Math.floor(index / RECORDS_PER_CHUNK)] as Float64Array
-        const touchedAt = chunk[(index % RECORDS_PER_CHUNK) * slab.width] as number
-        visitor(key, index * 2 + (slab === long ? 1 : 0), touchedAt)
+        const handle = index * 2 + (slab === long ? 1 : 0)
+        visitor(key, handle, chunkOf(slab, handle)[offsetOf(slab, handle)] as number)
       }
     },
 
@@ -162,14 +166,10 @@ function clear(slab: Slab): void {
   slab.free.length = 0
 }
 
-/** Whether one slot holds all there is; `state.only` then says which. */
-function findOnly(state: CounterState): boolean {
-  let found = SEVERAL
-  for (let slot = 0; slot < LIVE_SLOTS; slot++) {
-    if (state.slots[slot] === 0) continue
-    if (found !== SEVERAL) return false
-    found = slot
-  }
-  state.only = Math.max(0, found)
-  return true
+function chunkOf(slab: Slab, handle: Handle): Float64Array {
+  return slab.chunks[Math.floor((handle >> 1) / RECORDS_PER_CHUNK)] as Float64Array
+}
+
+function offsetOf(slab: Slab, handle: Handle): number {
+  return ((handle >> 1) % RECORDS_PER_CHUNK) * slab.width
 }

@@ -9,7 +9,7 @@ import type { Claim, CounterView, LimitStore, ReserveRequest, ReserveResult, Set
 import { createRecentIds } from './recent-ids.ts'
 import { createSpread } from './spread.ts'
 import { createTickets } from './tickets.ts'
-import { arithmeticOf, begin, keepMs, remaining, settleCounter, touch } from './windows.ts'
+import { begin, grant, idle, keepMs, resetMs, roomOf, settleCounter, touch, used } from './windows.ts'
 
 export interface MemoryStoreOptions {
   readonly clock: Pick<Clock, 'now'>
@@ -55,9 +55,9 @@ export function createMemoryStore(options: MemoryStoreOptions): MemoryStore {
   /** Whether a counter counts anything at `t`; leaves it in `spare`, brought up to then. */
   function counts(handle: Handle, t: number): boolean {
     const counter = counters.specOf(handle)
-    counters.load(handle, spare)
+    counters.peek(handle, spare)
     touch(spare, counter, t, ++epoch)
-    return !arithmeticOf(counter).idle(spare, counter)
+    return !idle(spare, counter)
   }
 
   function live(key: string): boolean {
@@ -169,13 +169,12 @@ export function createMemoryStore(options: MemoryStoreOptions): MemoryStore {
       const handle = counters.find(key)
       const counter = counters.specOf(handle)
       if (!counts(handle, t)) continue
-      const arithmetic = arithmeticOf(counter)
       views.push({
         key,
         counter,
-        used: arithmetic.used(spare, counter),
-        remaining: remaining(spare, counter),
-        resetMs: arithmetic.resetMs(spare, counter),
+        used: used(spare, counter),
+        remaining: Math.max(0, roomOf(spare, counter)),
+        resetMs: resetMs(spare, counter),
       })
     }
     return views
@@ -199,7 +198,7 @@ export function createMemoryStore(options: MemoryStoreOptions): MemoryStore {
       const counter = counters.specOf(handle)
       counters.load(handle, spare)
       touch(spare, counter, now(), ++epoch)
-      arithmeticOf(counter).grant(spare, counter, tokens)
+      grant(spare, counter, tokens)
       counters.save(handle, key, counter, spare)
     },
     async close() {},

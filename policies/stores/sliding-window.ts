@@ -7,6 +7,7 @@ import {
   type Arithmetic,
   type CounterState,
   clearSlots,
+  freshSlots,
   LIVE_SLOTS,
   SEVERAL,
   SLOTS_PER_WINDOW,
@@ -24,22 +25,31 @@ function startOf(counter: CounterSpec, slot: number): number {
   return Math.ceil((slot * windowMs(counter)) / SLOTS_PER_WINDOW)
 }
 
-/** Adds to a slot, or takes away. */
+/** What is booked in one of the live slots. */
+function bookedIn(state: CounterState, slot: number): number {
+  return state.slots[state.base + (slot % LIVE_SLOTS)] ?? 0
+}
+
 function book(state: CounterState, slot: number, amount: number): void {
   const index = slot % LIVE_SLOTS
   if (index !== state.only) state.only = state.booked === 0 ? index : SEVERAL
-  state.slots[index] = (state.slots[index] ?? 0) + amount
+  state.slots[state.base + index] = (state.slots[state.base + index] ?? 0) + amount
   state.booked += amount
 }
 
 /** Takes up to `amount` out of a slot; returns what it took. */
 function unbook(state: CounterState, slot: number, amount: number): number {
-  const index = slot % LIVE_SLOTS
-  const held = state.slots[index] ?? 0
+  const held = bookedIn(state, slot)
   const taken = Math.min(held, amount)
-  state.slots[index] = held - taken
+  state.slots[state.base + (slot % LIVE_SLOTS)] = held - taken
   state.booked -= taken
   return taken
+}
+
+/** Forgets what a step from slot `last` to `slot` leaves behind. */
+function expire(state: CounterState, last: number, slot: number): void {
+  if (slot - last >= LIVE_SLOTS) clearSlots(state)
+  else for (let left = last + 1; left <= slot; left++) unbook(state, left, Number.POSITIVE_INFINITY)
 }
 
 /** Overshoot takes room as soon as there is any, before the next request does. */
@@ -47,24 +57,24 @@ function payDebt(state: CounterState, counter: CounterSpec): void {
   if (state.amount === 0) return
   const paid = Math.min(state.amount, Math.max(0, counter.limit - state.booked))
   state.amount -= paid
-  book(state, slotOf(counter, state.at), paid)
+  book(state, state.slot, paid)
 }
 
 export const slidingWindow: Arithmetic = {
-  begin(state) {
+  begin(state, counter) {
     state.amount = 0
-    clearSlots(state)
+    state.slot = slotOf(counter, state.at)
+    freshSlots(state)
   },
 
   advance(state, counter, t) {
     const last = slotOf(counter, state.at)
-    const slot = slotOf(counter, t)
-    const moved = slot - last
+    const slot = t === state.at ? last : slotOf(counter, t)
     state.at = t
-    if (moved >= LIVE_SLOTS) clearSlots(state)
-    else for (let left = last + 1; left <= slot; left++) unbook(state, left, Number.POSITIVE_INFINITY)
+    state.slot = slot
+    if (slot > last) expire(state, last, slot)
     if (state.amount === 0) return
-    state.amount = Math.max(0, state.amount - counter.limit * Math.floor(moved / LIVE_SLOTS))
+    state.amount = Math.max(0, state.amount - counter.limit * Math.floor((slot - last) / LIVE_SLOTS))
     payDebt(state, counter)
   },
 
@@ -73,7 +83,8 @@ export const slidingWindow: Arithmetic = {
     const live = state.booked
     clearSlots(state)
     state.at = t
-    book(state, slotOf(counter, t), live)
+    state.slot = slotOf(counter, t)
+    book(state, state.slot, live)
     payDebt(state, counter)
   },
 
@@ -81,13 +92,13 @@ export const slidingWindow: Arithmetic = {
     return state.amount > 0 ? 0 : counter.limit - state.booked
   },
 
-  take(state, counter, amount) {
-    book(state, slotOf(counter, state.at), amount)
+  take(state, _counter, amount) {
+    book(state, state.slot, amount)
   },
 
   refund(state, counter, amount, at) {
     const slot = slotOf(counter, at)
-    const age = slotOf(counter, state.at) - slot
+    const age = state.slot - slot
     if (age < 0 || age >= LIVE_SLOTS) return
     unbook(state, slot, amount)
     payDebt(state, counter)
@@ -102,8 +113,7 @@ export const slidingWindow: Arithmetic = {
     const forgiven = Math.min(state.amount, amount)
     state.amount -= forgiven
     let left = amount - forgiven
-    const slot = slotOf(counter, state.at)
-    for (let age = 0; age < LIVE_SLOTS && left > 0; age++) left -= unbook(state, slot - age, left)
+    for (let age = 0; age < LIVE_SLOTS && left > 0; age++) left -= unbook(state, state.slot - age, left)
     payDebt(state, counter)
   },
 
@@ -112,11 +122,10 @@ export const slidingWindow: Arithmetic = {
   },
 
   resetMs(state, counter) {
-    const slot = slotOf(counter, state.at)
     const debtMs = Math.ceil(state.amount / counter.limit) * windowMs(counter)
     for (let age = 0; age < LIVE_SLOTS; age++) {
-      if ((state.slots[(slot - age + LIVE_SLOTS) % LIVE_SLOTS] ?? 0) > 0)
-        return startOf(counter, slot - age + LIVE_SLOTS) - state.at + debtMs
+      if (bookedIn(state, state.slot - age) > 0)
+        return startOf(counter, state.slot - age + LIVE_SLOTS) - state.at + debtMs
     }
     return debtMs
   },
@@ -124,12 +133,11 @@ export const slidingWindow: Arithmetic = {
   retryAfterMs(state, counter, amount) {
     if (amount > counter.limit) return Number.POSITIVE_INFINITY
     const debtMs = Math.ceil(state.amount / counter.limit) * windowMs(counter)
-    const slot = slotOf(counter, state.at)
     let used = state.booked
     if (used <= counter.limit - amount) return debtMs
     for (let age = SLOTS_PER_WINDOW; age >= 0; age--) {
-      used -= state.slots[(slot - age + LIVE_SLOTS) % LIVE_SLOTS] ?? 0
-      if (used <= counter.limit - amount) return startOf(counter, slot - age + LIVE_SLOTS) - state.at + debtMs
+      used -= bookedIn(state, state.slot - age)
+      if (used <= counter.limit - amount) return startOf(counter, state.slot - age + LIVE_SLOTS) - state.at + debtMs
     }
     return Number.POSITIVE_INFINITY
   },

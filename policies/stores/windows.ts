@@ -1,26 +1,29 @@
-/** The arithmetic of limits: which algorithm a counter has, and how its clock moves. */
+/**
+ * The arithmetic of limits: what a counter's algorithm does, and how its clock moves. Every function switches by itself,
+ * so that each call has one known target: these run several times for every rule of every request.
+ */
 
-import { type Arithmetic, type CounterState, LIVE_SLOTS, SLOTS_PER_WINDOW, windowMs } from './counter-state.ts'
+import { type CounterState, LIVE_SLOTS, SLOTS_PER_WINDOW, windowMs } from './counter-state.ts'
 import { fixedWindow } from './fixed-window.ts'
-import type { Algorithm, CounterSpec } from './ports.ts'
+import type { CounterSpec } from './ports.ts'
 import { slidingWindow } from './sliding-window.ts'
 import { tokenBucket } from './token-bucket.ts'
-
-const ALGORITHMS: Readonly<Record<Algorithm, Arithmetic>> = {
-  fixed_window: fixedWindow,
-  sliding_window: slidingWindow,
-  token_bucket: tokenBucket,
-}
-
-export function arithmeticOf(counter: CounterSpec): Arithmetic {
-  return ALGORITHMS[counter.algorithm]
-}
 
 /** Makes `state` a counter nobody has used. */
 export function begin(state: CounterState, counter: CounterSpec, t: number, epoch: number): void {
   state.at = t
   state.epoch = epoch
-  arithmeticOf(counter).begin(state, counter)
+  switch (counter.algorithm) {
+    case 'sliding_window':
+      slidingWindow.begin(state, counter)
+      break
+    case 'fixed_window':
+      fixedWindow.begin(state, counter)
+      break
+    case 'token_bucket':
+      tokenBucket.begin(state, counter)
+      break
+  }
 }
 
 /**
@@ -29,16 +32,116 @@ export function begin(state: CounterState, counter: CounterSpec, t: number, epoc
  * clock to keep, and starts anew as well.
  */
 export function touch(state: CounterState, counter: CounterSpec, t: number, epoch: number): void {
-  const arithmetic = arithmeticOf(counter)
+  if (state.at > t) {
+    touchAhead(state, counter, t, epoch)
+    return
+  }
+  switch (counter.algorithm) {
+    case 'sliding_window':
+      slidingWindow.advance(state, counter, t)
+      break
+    case 'fixed_window':
+      fixedWindow.advance(state, counter, t)
+      break
+    case 'token_bucket':
+      tokenBucket.advance(state, counter, t)
+      break
+  }
+}
+
+/** For a counter whose clock is ahead. */
+function touchAhead(state: CounterState, counter: CounterSpec, t: number, epoch: number): void {
   if (state.at > t + windowMs(counter)) {
     state.epoch = epoch
-    arithmetic.restart(state, counter, t)
-  } else if (state.at <= t) {
-    arithmetic.advance(state, counter, t)
-  } else if (arithmetic.idle(state, counter)) {
+    arithmeticOf(counter).restart(state, counter, t)
+    return
+  }
+  if (idle(state, counter)) {
     state.epoch = epoch
     state.at = t
   }
+  arithmeticOf(counter).advance(state, counter, state.at)
+}
+
+/** The most that can be taken now, as a whole number; 0 or less when nothing can. */
+export function roomOf(state: CounterState, counter: CounterSpec): number {
+  switch (counter.algorithm) {
+    case 'sliding_window':
+      return slidingWindow.room(state, counter)
+    case 'fixed_window':
+      return fixedWindow.room(state, counter)
+    case 'token_bucket':
+      return tokenBucket.room(state, counter)
+  }
+}
+
+export function take(state: CounterState, counter: CounterSpec, amount: number): void {
+  switch (counter.algorithm) {
+    case 'sliding_window':
+      slidingWindow.take(state, counter, amount)
+      break
+    case 'fixed_window':
+      fixedWindow.take(state, counter, amount)
+      break
+    case 'token_bucket':
+      tokenBucket.take(state, counter, amount)
+      break
+  }
+}
+
+/** Milliseconds until the counter is whole again, when nobody takes more. */
+export function resetMs(state: CounterState, counter: CounterSpec): number {
+  switch (counter.algorithm) {
+    case 'sliding_window':
+      return slidingWindow.resetMs(state, counter)
+    case 'fixed_window':
+      return fixedWindow.resetMs(state, counter)
+    case 'token_bucket':
+      return tokenBucket.resetMs(state, counter)
+  }
+}
+
+/** Settles one reservation of a touched counter: refunds what was not used, charges what was used beyond. */
+export function settleCounter(
+  state: CounterState,
+  counter: CounterSpec,
+  entry: { readonly reserved: number; readonly actual: number; readonly at: number; readonly epoch: number },
+): void {
+  const unused = entry.reserved - entry.actual
+  if (unused < 0) arithmeticOf(counter).charge(state, counter, -unused)
+  // A counter that was forgotten since does not hold the reservation, so there is nothing to give back.
+  if (unused <= 0 || entry.epoch !== state.epoch) return
+  switch (counter.algorithm) {
+    case 'sliding_window':
+      slidingWindow.refund(state, counter, unused, entry.at)
+      break
+    case 'fixed_window':
+      fixedWindow.refund(state, counter, unused, entry.at)
+      break
+    case 'token_bucket':
+      tokenBucket.refund(state, counter, unused, entry.at)
+      break
+  }
+}
+
+/** Milliseconds until `amount` can be taken, when nobody takes more; Infinity when it is more than ever fits. */
+export function retryAfterMs(state: CounterState, counter: CounterSpec, amount: number): number {
+  return arithmeticOf(counter).retryAfterMs(state, counter, amount)
+}
+
+/** What is used, overshoot that waits to be paid included. */
+export function used(state: CounterState, counter: CounterSpec): number {
+  return arithmeticOf(counter).used(state, counter)
+}
+
+/** An operator's gift, at most up to the whole limit. */
+export function grant(state: CounterState, counter: CounterSpec, amount: number): void {
+  arithmeticOf(counter).grant(state, counter, amount)
+}
+
+/** True when forgetting the counter would change no decision. */
+export function idle(state: CounterState, counter: CounterSpec): boolean {
+  return arithmeticOf(counter).idle(state, counter)
 }
 
 /**
@@ -52,20 +155,13 @@ export function keepMs(counter: CounterSpec): number {
   return window + Math.ceil(((counter.burst ?? counter.limit) * window) / counter.limit)
 }
 
-/** What is left of a touched counter, at least 0. */
-export function remaining(state: CounterState, counter: CounterSpec): number {
-  return Math.max(0, arithmeticOf(counter).room(state, counter))
-}
-
-/** Settles one reservation of a touched counter: refunds what was not used, charges what was used beyond. */
-export function settleCounter(
-  state: CounterState,
-  counter: CounterSpec,
-  entry: { readonly reserved: number; readonly actual: number; readonly at: number; readonly epoch: number },
-): void {
-  const arithmetic = arithmeticOf(counter)
-  if (entry.actual > entry.reserved) arithmetic.charge(state, counter, entry.actual - entry.reserved)
-  // A counter that was forgotten since does not hold the reservation, so there is nothing to give back.
-  else if (entry.actual < entry.reserved && entry.epoch === state.epoch)
-    arithmetic.refund(state, counter, entry.reserved - entry.actual, entry.at)
+function arithmeticOf(counter: CounterSpec) {
+  switch (counter.algorithm) {
+    case 'sliding_window':
+      return slidingWindow
+    case 'fixed_window':
+      return fixedWindow
+    case 'token_bucket':
+      return tokenBucket
+  }
 }

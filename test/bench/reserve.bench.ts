@@ -76,10 +76,8 @@ function claimsOf(algorithm: Algorithm, index: number): Claim[] {
 }
 
 function entriesOf(claims: readonly Claim[], result: ReserveResult): SettleEntry[] {
-  const entries: SettleEntry[] = []
-  for (const [index, { key, at, epoch, reserved }] of result.claims.entries()) {
-    const claim = claims[index]
-    if (claim !== undefined) entries.push({ key, counter: claim.counter, at, epoch, reserved, actual: ACTUAL })
-  }
-  return entries
+  return result.claims.map(({ key, at, epoch, reserved }, index) => {
+    const { counter } = claims[index] as Claim
+    return { key, counter, at, epoch, reserved, actual: ACTUAL }
+  })
 }
