@@ -110,6 +110,11 @@ export interface CounterView {
 }
 
 export interface LimitStore {
+  /**
+   * Resolves once the store can be used, or is known to be down for now. Absent: at once.
+   * @throws {PortcullisError} when its config can never work, such as with a wrong password
+   */
+  ready?(): Promise<void>
   /** One atomic step over all claims: all enforced ones take, or none does. */
   reserve(request: ReserveRequest): MaybePromise<ReserveResult>
   /** Whether it counted: false when this id is known to be settled already. */
