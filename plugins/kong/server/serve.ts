@@ -42,7 +42,7 @@ const WATCH_MS = 1_000
 const GRACE_MS = 150
 /** Kong never leaves an event alone for so long, but for a client that sends its body slowly. */
 const IDLE_EVENT_MS = 300_000
-const MAX_OPEN_EVENTS = 20_000
+const MAX_OPEN_EVENTS = 10_000
 const GIVE_BACK_MS = 500
 const FRAME_MS = 10_000
 const ORPHAN_MS = 60_000
