@@ -18,8 +18,12 @@ export interface RedisConnection {
   readonly attempted: boolean
   /** Resolves once {@link attempted}; never rejects. */
   readonly started: Promise<void>
-  /** Why the config can never work. Everything else then throws it. */
+  /** Why Redis is not to be used at all: the config is wrong, or Redis is. Everything else then throws it. */
   readonly refusal: PortcullisError | undefined
+  /** What last kept the connection from working, in a word. */
+  readonly lastError: string
+  /** Takes the failure of the first command for a {@link refusal}. */
+  refuse(failure: RedisFailure): void
   /**
    * @throws {RedisFailure} when Redis does not answer or cannot serve now
    * @throws {PortcullisError} `store_fault`, `store_refused`, `store_untrusted`
@@ -44,9 +48,17 @@ export interface ConnectionDeps {
   readonly random: Pick<Random, 'fraction'>
   /** Called on every established connection. */
   onReady(): void
+  onRefused(refusal: PortcullisError): void
 }
 
-export function connectRedis(config: RedisConfig, { clock, random, onReady }: ConnectionDeps): RedisConnection {
+/** Milliseconds between attempts to connect. */
+const FIRST_RETRY_MS = 50
+const LAST_RETRY_MS = 1_000
+/** Milliseconds after which a refused connection is tried again: passwords and certificates get repaired. */
+const REFUSED_RETRY_MS = 5_000
+
+export function connectRedis(config: RedisConfig, deps: ConnectionDeps): RedisConnection {
+  const { clock } = deps
   const clustered = config.cluster_nodes !== undefined
   const name = describeRedis(config)
   let client: Redis | Cluster | undefined
@@ -62,12 +74,12 @@ export function connectRedis(config: RedisConfig, { clock, random, onReady }: Co
       const ioredis = await import('ioredis')
       if (closed) return
       const made = clustered
-        ? new ioredis.Cluster(clusterNodes(config), clusterOptions(config, random))
-        : new ioredis.Redis(redisOptions(config, random))
+        ? new ioredis.Cluster(clusterNodes(config), clusterOptions(config, retryDelay))
+        : new ioredis.Redis(redisOptions(config, retryDelay))
       client = made
       await firstOutcome(made)
     } catch (error) {
-      refusal ??= asRefusal(error)
+      refused(asRefusal(error))
     } finally {
       attempted = true
     }
@@ -82,8 +94,9 @@ export function connectRedis(config: RedisConfig, { clock, random, onReady }: Co
       }
       made.on('ready', () => {
         everReady = true
+        refusal = undefined
         over()
-        onReady()
+        deps.onReady()
       })
       made.on('error', (error: unknown) => {
         noteError(error)
@@ -98,11 +111,23 @@ export function connectRedis(config: RedisConfig, { clock, random, onReady }: Co
 
   function noteError(error: unknown): void {
     lastError = shortly(error)
-    // A config that has worked is not wrong: then it is Redis that changed, and that passes.
-    if (everReady || refusal !== undefined) return
+    // A config that has worked is not wrong: then it is Redis that changed, and requests go on without it.
+    if (everReady) return
     const nested = error instanceof Error && 'lastNodeError' in error ? error.lastNodeError : undefined
-    refusal = refusalOf(error, name) ?? refusalOf(nested, name)
-    if (refusal !== undefined) client?.disconnect()
+    const found = refusalOf(error, name) ?? refusalOf(nested, name)
+    if (found !== undefined) refused(found)
+  }
+
+  function refused(why: PortcullisError): void {
+    const news = refusal?.message !== why.message
+    refusal = why
+    if (news) deps.onRefused(why)
+  }
+
+  /** Doubles up to a second, spread so that the gateway's nodes do not all come back at once. */
+  function retryDelay(times: number): number {
+    const delay = refusal === undefined ? Math.min(LAST_RETRY_MS, FIRST_RETRY_MS * 2 ** (times - 1)) : REFUSED_RETRY_MS
+    return Math.round(delay * (0.75 + deps.random.fraction() / 4))
   }
 
   function live(): Redis | Cluster {
@@ -159,6 +184,18 @@ export function connectRedis(config: RedisConfig, { clock, random, onReady }: Co
     started,
     get refusal() {
       return refusal
+    },
+    get lastError() {
+      return lastError
+    },
+    refuse(failure) {
+      const why = refusalOf(failure, name)
+      if (why === undefined) return
+      everReady = false
+      refused(why)
+      clock.after(REFUSED_RETRY_MS, () => {
+        if (!closed) client?.disconnect(true)
+      })
     },
     run,
     async removeFields(hash, ...fields) {

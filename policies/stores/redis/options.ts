@@ -1,14 +1,13 @@
 /** The config as ioredis takes it. */
 
 import type { ClusterOptions, RedisOptions } from 'ioredis'
-import type { Random } from '../../policy.ts'
 import { parseRedisUrl, type RedisConfig } from './config.ts'
+
+/** Milliseconds to wait before the attempt of this number. */
+export type RetryDelay = (times: number) => number
 
 type Address = { readonly host: string; readonly port: number }
 
-/** Milliseconds between attempts to connect. */
-const FIRST_RETRY = 50
-const LAST_RETRY = 1000
 /** Milliseconds between looks at which node holds which slots, which a failover changes. */
 const SLOTS_REFRESH = 2000
 
@@ -26,20 +25,20 @@ export function describeRedis(config: RedisConfig): string {
   return `${host}:${port}`
 }
 
-export function redisOptions(config: RedisConfig, random: Pick<Random, 'fraction'>) {
+export function redisOptions(config: RedisConfig, retryDelay: RetryDelay) {
   return {
     ...common(config),
     enableOfflineQueue: false,
     db: (config.url === undefined ? undefined : parseRedisUrl(config.url)?.database) ?? config.database ?? 0,
-    retryStrategy: (times: number) => retryDelay(times, random),
-    ...(config.sentinel_master === undefined ? singleAddress(config) : sentinel(config, random)),
+    retryStrategy: retryDelay,
+    ...(config.sentinel_master === undefined ? singleAddress(config) : sentinel(config, retryDelay)),
   } satisfies RedisOptions
 }
 
-export function clusterOptions(config: RedisConfig, random: Pick<Random, 'fraction'>) {
+export function clusterOptions(config: RedisConfig, retryDelay: RetryDelay) {
   return {
     enableOfflineQueue: false,
-    clusterRetryStrategy: (times: number) => retryDelay(times, random),
+    clusterRetryStrategy: retryDelay,
     slotsRefreshInterval: SLOTS_REFRESH,
     slotsRefreshTimeout: config.connect_timeout_ms,
     // These two would send a command again whose reply was lost, or after it was given up.
@@ -90,23 +89,17 @@ function singleAddress(config: RedisConfig): Address {
   return { host: url?.host ?? config.host ?? '127.0.0.1', port: url?.port ?? config.port ?? 6379 }
 }
 
-function sentinel(config: RedisConfig, random: Pick<Random, 'fraction'>) {
+function sentinel(config: RedisConfig, retryDelay: RetryDelay) {
   const tls = tlsOptions(config)
   return {
     name: config.sentinel_master ?? '',
     sentinels: (config.sentinel_nodes ?? []).map(({ host, port }) => ({ host, port })),
     sentinelCommandTimeout: config.connect_timeout_ms,
-    sentinelRetryStrategy: (times: number) => retryDelay(times, random),
+    sentinelRetryStrategy: retryDelay,
     // Hears of a failover at once, also when the old master still answers.
     failoverDetector: true,
     ...(config.sentinel_username === undefined ? {} : { sentinelUsername: config.sentinel_username }),
     ...(config.sentinel_password === undefined ? {} : { sentinelPassword: config.sentinel_password }),
     ...(tls === undefined ? {} : { enableTLSForSentinelMode: true, sentinelTLS: tls }),
   } satisfies RedisOptions
-}
-
-/** Doubles up to a second, spread so that the nodes do not all come back at once. */
-function retryDelay(times: number, random: Pick<Random, 'fraction'>): number {
-  const delay = Math.min(LAST_RETRY, FIRST_RETRY * 2 ** Math.min(times - 1, 10))
-  return Math.round(delay * (0.75 + random.fraction() / 4))
 }

@@ -121,7 +121,7 @@ local function touch(c)
   elseif c[AT] <= now then
     advance(c)
   elseif idle(c) then
-    c[AT] = now
+    c[AT], c[LIFE] = now, life
   end
 end
 

@@ -7,7 +7,7 @@ local function quick()
   if ARGV[2] ~= '' then return end
   local n, many = ARGV[3] + 0, #KEYS > 1
   local packed = n > 1 and not many and redis.call('HMGET', KEYS[1], unpack(ARGV, 4, 3 + n))
-  local floor, ceil, max, pack = math.floor, math.ceil, math.max, cmsgpack.pack
+  local floor, ceil, pack = math.floor, math.ceil, cmsgpack.pack
   local reply, last, position = { 1, -1, 0, 0, 0, 0, 0, 0, 0, 0 }, 3, 4 + n
   local written, hashes = {}, many and {}
   for index = 1, n do
@@ -38,7 +38,7 @@ local function quick()
       if began ~= floor(at / window) then return end
       left = limit - amount
       reset = (began + 1) * window - now
-      needed = now + window
+      needed = now + reset
       written[2 * index] = pack(now, life, expires, amount)
     else
       local full = ARGV[position] * window
@@ -49,7 +49,7 @@ local function quick()
       amount = amount - taken * window
       left = floor(amount / window)
       reset = ceil((full - amount) / limit)
-      needed = now + max(window, ceil(full / limit))
+      needed = now + ceil(full / limit)
       written[2 * index] = pack(now, life, expires, amount)
     end
     if left < 0 or needed > expires then return end

@@ -2,7 +2,7 @@
 export const save = `
 local LEAST_TTL = 60000
 
--- From when on forgetting the counter changes no decision: it is whole, and its clock and refunds are past.
+-- From when on forgetting the counter changes no decision: it is whole, and nothing of it can be refunded any more.
 local function forgettable_at(c)
   local at, limit, window = c[AT], c[LIMIT], c[WINDOW]
   if c[ALGORITHM] == SLIDING then
@@ -10,15 +10,15 @@ local function forgettable_at(c)
     if c[AMOUNT] > 0 then kept = max(kept, until_slot(c, slot_of(c, at) + LIVE_SLOTS * ceil(c[AMOUNT] / limit))) end
     return at + kept
   end
-  if c[ALGORITHM] == FIXED then return at + max(window, reset_ms(c)) end
-  return at + max(window, ceil(c[BURST] * window / limit), reset_ms(c))
+  if c[ALGORITHM] == FIXED then return at + reset_ms(c) end
+  return at + max(ceil(c[BURST] * window / limit), reset_ms(c))
 end
 
 -- Adds a counter to a list of fields and values. Returns until when its hash must live, or 0 when it does anyway.
 local function add_to(written, c)
   local renewed, needed = 0, forgettable_at(c)
   if needed > c[EXPIRES] then
-    -- With a slack, so that not every request has to renew it.
+    -- With a slack, so that not every request has to renew it, and a clock may step back a little.
     renewed = max(needed + ceil(c[WINDOW] / SLOTS_PER_WINDOW), now + LEAST_TTL)
     c[EXPIRES] = renewed
     if c[ALGORITHM] ~= SLIDING then c[CHANGED] = true end

@@ -1,0 +1,205 @@
+/** Limits shared through Redis, and what happens while it is away. */
+
+import { PortcullisError } from '../../errors.ts'
+import type { Deps } from '../../policy.ts'
+import { publish } from '../../telemetry.ts'
+import type { Claim, ClaimResult, LimitStore, ReserveRequest, ReserveResult, Settlement } from '../ports.ts'
+import type { RedisConfig } from './config.ts'
+import { connectRedis } from './connection.ts'
+import { type Admission, type Clip, createCounters, NO_CLIP } from './counters.ts'
+import { createEvictionWatch } from './eviction.ts'
+import { RedisFailure } from './failure.ts'
+import { entriesToShrink, type Group, groupClaims, shrunk } from './groups.ts'
+import { placeOf } from './keys.ts'
+import { createOutage, type OnStoreError } from './outage.ts'
+import { createPresence } from './presence.ts'
+import { createUsageReports } from './reports.ts'
+import { createTicketBook } from './ticket-book.ts'
+
+export interface RedisStoreConfig {
+  readonly redis: RedisConfig
+  readonly on_store_error: OnStoreError
+  /** How many gateway nodes share the limits, at least. */
+  readonly nodes?: number
+  /** Only looks at counters: is no gateway node itself. */
+  readonly observer?: boolean
+  /** The time that counters shall go by, epoch milliseconds; Redis's own when absent. For tests. */
+  readonly now?: () => number
+}
+
+export type RedisStoreDeps = Pick<Deps, 'clock' | 'random' | 'logger'>
+
+export interface RedisStore extends LimitStore {
+  /**
+   * Resolves once Redis was reached, or is known not to answer.
+   * @throws {PortcullisError} `store_refused` or `store_untrusted` when the config can never work
+   */
+  ready(): Promise<void>
+}
+
+export function createRedisStore(config: RedisStoreConfig, deps: RedisStoreDeps): RedisStore {
+  const { clock, logger } = deps
+  const prefix = config.redis.key_prefix
+  let checked: Promise<void> | undefined
+  let served = false
+  const connection = connectRedis(config.redis, { ...deps, onReady: () => void check(), onRefused })
+  const counters = createCounters(connection, { prefix, ...(config.now === undefined ? {} : { now: config.now }) })
+  const reports = createUsageReports(clock)
+  const presence = createPresence(connection, prefix, { ...deps, missed: noteFault })
+  const watchEviction = createEvictionWatch(connection, logger)
+  const tickets = createTicketBook(deps.random)
+  const outage = createOutage({
+    ...deps,
+    connection,
+    counters,
+    prefix,
+    reports,
+    onStoreError: config.on_store_error,
+    nodes: () => Math.max(presence.nodes, config.nodes ?? 0),
+  })
+  void connection.started.then(() => {
+    if (checked === undefined && connection.refusal === undefined) outage.trip(connection.lastError)
+  })
+
+  function onRefused({ code, message }: PortcullisError): void {
+    logger.error('limit store refused', { store: 'redis', code, reason: message })
+    publish('store', () => ({ store: 'redis', state: 'down', reason: code }))
+  }
+
+  /** What an established connection is asked first. Never rejects. */
+  function check(): Promise<void> {
+    const checking = Promise.all([config.observer === true ? undefined : presence.beat(), watchEviction()]).then(() => {
+      served = true
+    }, noteFault)
+    checked ??= checking
+    return checking
+  }
+
+  /** Redis being away is noticed and reported where requests are. */
+  function noteFault(error: unknown): void {
+    if (error instanceof RedisFailure) {
+      if (!served && error.reason === 'NOPERM') connection.refuse(error)
+      return
+    }
+    const code = error instanceof PortcullisError ? error.code : 'internal_error'
+    publish('fault', () => ({ where: 'store.redis.check', code }))
+  }
+
+  async function start(): Promise<void> {
+    if (!connection.attempted) await connection.started
+    if (connection.refusal !== undefined) throw connection.refusal
+  }
+
+  async function admit(id: string, claims: readonly Claim[], clip: Clip): Promise<Admission> {
+    const [first] = claims
+    if (first === undefined) return { admitted: true, clip, claims: [] }
+    const node = outage.nodeOf(first)
+    if (!node.down) {
+      try {
+        const admission = await counters.reserve(claims, clip)
+        for (let index = 0; index < claims.length; index++)
+          reports.note(admission.claims[index] as ClaimResult, (claims[index] as Claim).counter)
+        return admission
+      } catch (error) {
+        if (!(error instanceof RedisFailure)) throw error
+        // It may have run: what it took is never given back, because giving back what was not taken breaks the limit.
+        node.failed(error, placeOf(prefix, first).hash)
+      }
+    }
+    return outage.admit(node, id, claims, clip)
+  }
+
+  async function reserve(request: ReserveRequest): Promise<ReserveResult> {
+    if (!connection.attempted || connection.refusal !== undefined) await start()
+    const groups = connection.clustered ? groupClaims(prefix, request) : []
+    const admission =
+      groups.length > 1 ? await admitAcross(request, groups) : await admit(request.id, request.claims, NO_CLIP)
+    const { admitted, clip, claims } = admission
+    if (!admitted) return { admitted, claims }
+    const ticket = tickets.next()
+    return clip.to === Number.POSITIVE_INFINITY
+      ? { admitted, ticket, claims }
+      : { admitted, ticket, clippedTo: clip.to, claims }
+  }
+
+  /** One script after the other; what was taken is given back when a later one refuses or fails. */
+  async function admitAcross({ id, claims }: ReserveRequest, groups: readonly Group[]): Promise<Admission> {
+    const results: ClaimResult[] = claims.map((claim) => unasked(claim))
+    const taken: { readonly group: Group; readonly admission: Admission }[] = []
+    let clip = NO_CLIP
+    for (const group of groups) {
+      const admission = await admit(id, group.claims, clip).catch(async (error: unknown) => {
+        await shrink(`${id}/back`, taken.toReversed(), results, undefined)
+        throw error
+      })
+      for (const [index, result] of admission.claims.entries()) results[group.indexes[index] ?? 0] = result
+      if (!admission.admitted) {
+        await shrink(`${id}/back`, taken.toReversed(), results, undefined)
+        return { ...admission, claims: results }
+      }
+      taken.push({ group, admission })
+      clip = admission.clip
+    }
+    await shrink(`${id}/clip`, taken, results, clip.to)
+    return { admitted: true, clip, claims: results }
+  }
+
+  async function shrink(
+    id: string,
+    taken: readonly { readonly group: Group; readonly admission: Admission }[],
+    results: ClaimResult[],
+    atMost: number | undefined,
+  ): Promise<void> {
+    for (const { group, admission } of taken) {
+      const entries = entriesToShrink(group.claims, admission, atMost)
+      if (entries.length === 0) continue
+      await outage.settle(id, entries)
+      for (const [index, result] of admission.claims.entries())
+        results[group.indexes[index] ?? 0] = shrunk(result, entries)
+    }
+  }
+
+  /** A counter that was not asked, because another one had refused: as it was last seen. */
+  function unasked({ key, counter }: Claim): ClaimResult {
+    return { key, at: Math.floor(clock.now()), epoch: 0, reserved: 0, ...reports.standingOf(key, counter) }
+  }
+
+  async function settle({ id, ticket, entries }: Settlement): Promise<boolean> {
+    if (!connection.attempted || connection.refusal !== undefined) await start()
+    if (!tickets.settle(id, ticket, entries.length === 0, clock.now())) return false
+    return outage.settle(id, entries)
+  }
+
+  async function operate<T>(work: () => Promise<T>): Promise<T> {
+    await start()
+    try {
+      return await work()
+    } catch (error) {
+      if (!(error instanceof RedisFailure)) throw error
+      throw new PortcullisError('store_unavailable', `Redis does not answer: ${error.reason}.`)
+    }
+  }
+
+  return {
+    reserve,
+    settle,
+    show: (caller) => operate(() => counters.show(caller)),
+    reset: (key, caller) => operate(() => counters.reset(key, caller)),
+    async grant(key, caller, tokens) {
+      if (!Number.isSafeInteger(tokens) || tokens < 1)
+        throw new PortcullisError('invalid_argument', 'A grant is a positive whole number of tokens.')
+      await operate(() => counters.grant(key, caller, tokens))
+    },
+    async ready() {
+      await start()
+      await checked
+      await start()
+    },
+    async close() {
+      await connection.started
+      await outage.close()
+      if (config.observer !== true) await presence.leave().catch(noteFault)
+      await connection.close()
+    },
+  }
+}
