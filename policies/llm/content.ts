@@ -16,20 +16,12 @@ export const TOKENS_PER_MESSAGE = 4
 /** Base64 of encrypted text holds 3/4 byte a character; a token is about 4 bytes. */
 const ENCRYPTED_CHARACTERS_PER_TOKEN = 6
 
-/** Members that steer or label a part rather than being read by the model. */
-const LABELS = new Set([
-  'type',
-  'id',
-  'role',
-  'status',
-  'call_id',
-  'tool_call_id',
-  'tool_use_id',
-  'cache_control',
-  'signature',
-  'thoughtSignature',
-  'thought_signature',
-])
+/** Members that label a part. Some servers' chat templates print them, so a long one counts as text. */
+const LABELS = new Set(['type', 'id', 'role', 'status', 'call_id', 'tool_call_id', 'tool_use_id'])
+const LONGEST_LABEL = 64
+
+/** Members that no model reads. */
+const OPAQUE = new Set(['cache_control', 'signature', 'thoughtSignature', 'thought_signature'])
 
 /** Members that hold media in parts of unknown kind. A data URL elsewhere is text: it is read as such. */
 const MEDIA = new Set(['url', 'data', 'image_url', 'audio_url', 'video_url', 'file_data', 'b64_json'])
@@ -49,14 +41,18 @@ export function collect(value: unknown, input: Input, rules: PartRules): void {
   }
 }
 
-/** Counts an object's members as text, its labels left out. */
+/** Counts an object's members as text, labels and opaque values left out. */
 export function collectMembers(object: JsonObject, input: Input, rules: PartRules): void {
   for (const [key, member] of Object.entries(object)) {
-    if (LABELS.has(key)) continue
+    if (OPAQUE.has(key) || isLabel(key, member)) continue
     if (key === 'encrypted_content' || key === 'encryptedContent') addEncrypted(input, member)
     else if (MEDIA.has(key) && typeof member === 'string' && isDataUrl(member)) input.files++
     else collect(member, input, rules)
   }
+}
+
+function isLabel(key: string, member: unknown): boolean {
+  return LABELS.has(key) && !(typeof member === 'string' && member.length > LONGEST_LABEL)
 }
 
 export function addText(input: Input, text: string): void {

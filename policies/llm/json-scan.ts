@@ -1,34 +1,43 @@
-/** Byte ranges of an object's members, and duplicate keys at every depth, in one pass over valid JSON. */
+/** Byte ranges of an object's members, duplicate keys and depth, in one pass over the bytes and without recursion. */
 
+import { Buffer } from 'node:buffer'
 import type { JsonMember } from './json.ts'
 
 export interface ScannedObject {
   readonly members: readonly JsonMember[]
-  /** The first key found twice in one object; `inside` is the scanned object's member it lies in. */
-  readonly duplicate: { readonly key: string; readonly inside: string | undefined } | undefined
+  /** Set when the scan stopped early. */
+  readonly problem?: ScanProblem
 }
+
+export type ScanProblem =
+  /** A key is there twice in one object; `inside` is the scanned object's member that it lies in. */
+  | { readonly kind: 'duplicate'; readonly key: string; readonly inside: string | undefined }
+  | { readonly kind: 'too_deep' }
+  | { readonly kind: 'too_many_members' }
+
+/** Arrays and objects within each other; more is no LLM request, and would blow the stack of whoever walks it. */
+export const MAX_DEPTH = 128
+/** Members of the scanned object itself. */
+export const MAX_MEMBERS = 1024
 
 const QUOTE = 0x22
 const BACKSLASH = 0x5c
-/** Up to this many keys are compared pairwise; a hostile object with more goes through a set. */
+/** Up to this many keys are compared pairwise. */
 const PAIRWISE = 16
-
-/** The keys of every object that is open, innermost last. */
-interface OpenKeys {
-  readonly starts: number[]
-  readonly ends: number[]
-  readonly hashes: number[]
-}
+/** A string that goes on after this many bytes is left to the native search. */
+const SHORT_STRING = 48
 
 /**
- * Scans the object whose opening brace is the first significant byte from `from` on. The bytes must be valid JSON and
- * its depth bounded.
+ * Scans the object whose opening brace is the first significant byte from `from` on. Of bytes that are no valid JSON
+ * the result means nothing, but it comes.
  */
-export function scanObject(bytes: Uint8Array, from = 0): ScannedObject {
-  const keys: OpenKeys = { starts: [], ends: [], hashes: [] }
+export function scanObject(source: Uint8Array, from = 0): ScannedObject {
+  const bytes = Buffer.from(source.buffer, source.byteOffset, source.length)
+  const keys = createOpenKeys(bytes)
   const members: JsonMember[] = []
-  /** For each open container: index of its first key, or -1 for an array. */
-  const open: number[] = []
+  /** For each open container: how many keys were open before it, or -1 for a list. */
+  const open = new Int32Array(MAX_DEPTH + 1)
+  let depth = 0
   let keyNext = false
   let tokenEnd = from
   let memberKey = ''
@@ -38,128 +47,161 @@ export function scanObject(bytes: Uint8Array, from = 0): ScannedObject {
   for (let at = from; at < bytes.length; at++) {
     const byte = bytes[at] as number
     if (byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09 || byte === 0x3a) continue
-    if (open.length === 1 && valueStart === -1 && !keyNext && byte !== 0x2c && byte !== 0x7d) valueStart = at
-    switch (byte) {
-      case QUOTE: {
-        if (keyNext) {
-          const end = pushKey(bytes, at, keys)
-          if (open.length === 1) {
-            memberKey = decodeKey(bytes, at, end)
-            memberStart = at
-            valueStart = -1
-          }
-          at = end
-          keyNext = false
-        } else at = stringEnd(bytes, at)
-        tokenEnd = at + 1
-        break
-      }
-      case 0x7b: // {
-        open.push(keys.starts.length)
-        keyNext = true
-        break
-      case 0x5b: // [
-        open.push(-1)
-        keyNext = false
-        break
-      case 0x2c: // ,
-        keyNext = open[open.length - 1] !== -1
-        if (open.length === 1) members.push({ key: memberKey, start: memberStart, valueStart, valueEnd: tokenEnd })
-        break
-      case 0x7d: // }
-      case 0x5d: {
-        const base = open.pop() ?? -1
-        if (base !== -1) {
-          const duplicate = closeObject(bytes, keys, base)
-          if (duplicate !== undefined)
-            return { members, duplicate: { key: duplicate, inside: open.length === 0 ? undefined : memberKey } }
+    if (depth === 1 && valueStart === -1 && !keyNext && byte !== 0x2c && byte !== 0x7d) valueStart = at
+    if (byte === QUOTE) {
+      if (keyNext) {
+        const end = keys.push(at)
+        if (depth === 1) {
+          memberKey = keys.last()
+          memberStart = at
+          valueStart = -1
         }
+        at = end
         keyNext = false
-        if (open.length === 0) {
-          if (valueStart !== -1) members.push({ key: memberKey, start: memberStart, valueStart, valueEnd: tokenEnd })
-          return { members, duplicate: undefined }
-        }
-        tokenEnd = at + 1
-        break
+      } else at = stringEnd(bytes, at)
+      tokenEnd = at + 1
+    } else if (byte === 0x7b || byte === 0x5b) {
+      if (++depth > MAX_DEPTH) return { members, problem: { kind: 'too_deep' } }
+      keyNext = byte === 0x7b
+      open[depth] = keyNext ? keys.count() : -1
+    } else if (byte === 0x2c) {
+      keyNext = open[depth] !== -1
+      if (depth === 1) {
+        members.push({ key: memberKey, start: memberStart, valueStart, valueEnd: tokenEnd })
+        if (members.length > MAX_MEMBERS) return { members, problem: { kind: 'too_many_members' } }
       }
-      default:
-        tokenEnd = at + 1
-    }
+    } else if (byte === 0x7d || byte === 0x5d) {
+      const base = open[depth] as number
+      if (depth > 0) depth--
+      if (base !== -1) {
+        const key = keys.closeTo(base)
+        if (key !== undefined)
+          return { members, problem: { kind: 'duplicate', key, inside: depth === 0 ? undefined : memberKey } }
+      }
+      keyNext = false
+      if (depth === 0) {
+        if (valueStart !== -1) members.push({ key: memberKey, start: memberStart, valueStart, valueEnd: tokenEnd })
+        return { members }
+      }
+      tokenEnd = at + 1
+    } else tokenEnd = at + 1
   }
-  return { members, duplicate: undefined }
+  return { members }
 }
 
-/** Records the key that opens at `at`; returns the index of its closing quote. */
-function pushKey(bytes: Uint8Array, at: number, keys: OpenKeys): number {
-  let hash = 0
-  let escaped = false
-  let end = at + 1
-  for (; end < bytes.length; end++) {
-    const byte = bytes[end] as number
-    if (byte === QUOTE) break
-    if (byte === BACKSLASH) {
-      escaped = true
-      end++
+/** The keys of every object that is open, innermost last. */
+interface OpenKeys {
+  count(): number
+  /** Records the key that opens at `at`; returns the index of its closing quote. */
+  push(at: number): number
+  /** The key pushed last, decoded. */
+  last(): string
+  /** Forgets the keys from `base` on; returns one that occurs twice among them. */
+  closeTo(base: number): string | undefined
+}
+
+function createOpenKeys(bytes: Buffer): OpenKeys {
+  const starts: number[] = []
+  const ends: number[] = []
+  const hashes: number[] = []
+  let count = 0
+
+  function push(at: number): number {
+    let hash = 0
+    let escaped = false
+    let end = at + 1
+    for (; end < bytes.length; end++) {
+      const byte = bytes[end] as number
+      if (byte === QUOTE) break
+      if (byte === BACKSLASH) {
+        escaped = true
+        end++
+      }
+      hash = (Math.imul(hash, 31) + byte) | 0
     }
-    hash = (Math.imul(hash, 31) + byte) | 0
+    end = Math.min(end, bytes.length)
+    starts[count] = at
+    ends[count] = end
+    hashes[count] = escaped ? hashText(decodeKey(bytes, at, end)) : hash
+    count++
+    return end
   }
-  keys.starts.push(at)
-  keys.ends.push(end)
-  keys.hashes.push(escaped ? hashText(decodeKey(bytes, at, end)) : hash)
-  return end
+
+  function key(index: number): string {
+    return decodeKey(bytes, starts[index] as number, ends[index] as number)
+  }
+
+  function closeTo(base: number): string | undefined {
+    const size = count - base
+    const duplicate = size < 2 ? undefined : size > PAIRWISE ? amongMany(base) : amongFew(base)
+    count = base
+    return duplicate
+  }
+
+  function amongFew(base: number): string | undefined {
+    for (let one = base + 1; one < count; one++)
+      for (let other = base; other < one; other++) if (hashes[one] === hashes[other]) return amongTexts(base)
+    return undefined
+  }
+
+  function amongMany(base: number): string | undefined {
+    const seen = new Set<number>()
+    for (let index = base; index < count; index++) seen.add(hashes[index] as number)
+    return seen.size === count - base ? undefined : amongTexts(base)
+  }
+
+  /** Some have the same hash, perhaps made so: from here on it is the engine's own, seeded one that counts. */
+  function amongTexts(base: number): string | undefined {
+    const texts = new Set<string>()
+    for (let index = base; index < count; index++) {
+      const text = key(index)
+      if (texts.has(text)) return text
+      texts.add(text)
+    }
+    return undefined
+  }
+
+  return { count: () => count, push, last: () => key(count - 1), closeTo }
 }
 
 function hashText(text: string): number {
   let hash = 0
-  for (const byte of new TextEncoder().encode(text)) hash = (Math.imul(hash, 31) + byte) | 0
+  for (const byte of Buffer.from(text)) hash = (Math.imul(hash, 31) + byte) | 0
   return hash
 }
 
-/** Forgets the keys from `base` on; returns the one that occurs twice among them. */
-function closeObject(bytes: Uint8Array, keys: OpenKeys, base: number): string | undefined {
-  const count = keys.starts.length - base
-  const duplicate = count > PAIRWISE ? duplicateInMany(bytes, keys, base) : duplicateInFew(bytes, keys, base)
-  keys.starts.length = base
-  keys.ends.length = base
-  keys.hashes.length = base
-  return duplicate
+function decodeKey(bytes: Buffer, start: number, end: number): string {
+  const text = bytes.toString('utf8', start + 1, end)
+  if (!text.includes('\\')) return text
+  try {
+    return JSON.parse(`"${text}"`) as string
+  } catch {
+    // Not valid JSON, which a parse of the whole will tell.
+    return text
+  }
 }
 
-function duplicateInFew(bytes: Uint8Array, keys: OpenKeys, base: number): string | undefined {
-  for (let one = base + 1; one < keys.hashes.length; one++) {
-    for (let other = base; other < one; other++) {
-      if (keys.hashes[one] !== keys.hashes[other]) continue
-      const key = keyAt(bytes, keys, one)
-      if (key === keyAt(bytes, keys, other)) return key
+/** Index of the closing quote of the string that opens at `at`, or the end of the bytes. */
+function stringEnd(bytes: Buffer, at: number): number {
+  let next = at + 1
+  while (next < bytes.length) {
+    const stop = Math.min(next + SHORT_STRING, bytes.length)
+    for (; next < stop; next++) {
+      const byte = bytes[next]
+      if (byte === QUOTE) return next
+      if (byte === BACKSLASH) next++
     }
-  }
-  return undefined
-}
-
-function duplicateInMany(bytes: Uint8Array, keys: OpenKeys, base: number): string | undefined {
-  const seen = new Set<string>()
-  for (let index = base; index < keys.starts.length; index++) {
-    const key = keyAt(bytes, keys, index)
-    if (seen.has(key)) return key
-    seen.add(key)
-  }
-  return undefined
-}
-
-function keyAt(bytes: Uint8Array, keys: OpenKeys, index: number): string {
-  return decodeKey(bytes, keys.starts[index] as number, keys.ends[index] as number)
-}
-
-function decodeKey(bytes: Uint8Array, start: number, end: number): string {
-  const text = new TextDecoder().decode(bytes.subarray(start, end + 1))
-  return text.includes('\\') ? (JSON.parse(text) as string) : text.slice(1, -1)
-}
-
-function stringEnd(bytes: Uint8Array, at: number): number {
-  for (let next = at + 1; next < bytes.length; next++) {
-    const byte = bytes[next]
-    if (byte === QUOTE) return next
-    if (byte === BACKSLASH) next++
+    const quote = bytes.indexOf(QUOTE, next)
+    if (quote === -1) return bytes.length
+    if (!isEscaped(bytes, quote, next)) return quote
+    next = quote + 1
   }
   return bytes.length
+}
+
+/** Whether an odd number of backslashes stands before `at`; those before `from` have been dealt with. */
+function isEscaped(bytes: Buffer, at: number, from: number): boolean {
+  let before = at - 1
+  while (before >= from && bytes[before] === BACKSLASH) before--
+  return (at - 1 - before) % 2 === 1
 }

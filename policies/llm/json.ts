@@ -1,7 +1,7 @@
 /** Strict JSON for hostile bodies: one reading, the same that every upstream will have. */
 
 import { RefusedRead } from '../errors.ts'
-import { scanObject } from './json-scan.ts'
+import { MAX_DEPTH, MAX_MEMBERS, type ScanProblem, scanObject } from './json-scan.ts'
 
 /** One member of an object, with byte offsets into its source. */
 export interface JsonMember {
@@ -24,12 +24,6 @@ export interface JsonBody {
 
 export type JsonObject = Readonly<Record<string, unknown>>
 
-/** Arrays and objects within each other; more is no LLM request, and would blow the stack of whoever walks it. */
-export const MAX_DEPTH = 128
-
-const QUOTE = 0x22
-const BACKSLASH = 0x5c
-
 /**
  * Parses a body whose top level is an object. Duplicate keys are refused at every depth, escaped ones decoded before
  * they are compared: parsers disagree on which one counts. Time is linear in the length.
@@ -37,11 +31,12 @@ const BACKSLASH = 0x5c
  */
 export function parseJsonBody(bytes: Uint8Array): JsonBody {
   const text = decodeUtf8(bytes)
-  assertDepth(bytes)
+  // Before the parse: whoever walks the value must not meet any depth.
+  const { members, problem } = scanObject(bytes)
+  if (problem?.kind === 'too_deep') throw invalid(`The body nests deeper than ${MAX_DEPTH} levels.`)
   const value = parse(text)
   if (!isObject(value)) throw invalid('The body must be a JSON object.')
-  const { members, duplicate } = scanObject(bytes)
-  if (duplicate !== undefined) throw invalid(describeDuplicate(duplicate))
+  if (problem !== undefined) throw invalid(describe(problem))
   return { bytes, value, members }
 }
 
@@ -77,9 +72,11 @@ export function refuseLookalikes(object: JsonObject, names: Decisive): void {
   }
 }
 
+const FOLDABLE = /[A-Z\u017f\u212a]/g
+
 /** Folds what Go folds to an ASCII letter. */
 function fold(key: string): string {
-  return key.replace(/[A-Z\u017f\u212a]/g, (letter) => {
+  return key.replace(FOLDABLE, (letter) => {
     if (letter === '\u017f') return 's'
     return letter === '\u212a' ? 'k' : letter.toLowerCase()
   })
@@ -105,29 +102,9 @@ function parse(text: string): unknown {
   }
 }
 
-function assertDepth(bytes: Uint8Array): void {
-  let depth = 0
-  for (let at = 0; at < bytes.length; at++) {
-    const byte = bytes[at]
-    if (byte === QUOTE) at = skipString(bytes, at)
-    else if (byte === 0x7b || byte === 0x5b) {
-      if (++depth > MAX_DEPTH) throw invalid(`The body nests deeper than ${MAX_DEPTH} levels.`)
-    } else if (byte === 0x7d || byte === 0x5d) depth--
-  }
-}
-
-/** Index of the closing quote of the string that opens at `at`, or the end of the bytes. */
-function skipString(bytes: Uint8Array, at: number): number {
-  for (let next = at + 1; next < bytes.length; next++) {
-    const byte = bytes[next]
-    if (byte === QUOTE) return next
-    if (byte === BACKSLASH) next++
-  }
-  return bytes.length
-}
-
-function describeDuplicate(duplicate: { readonly key: string; readonly inside: string | undefined }): string {
-  return duplicate.inside === undefined
-    ? `The body has ${fieldName(duplicate.key)} twice.`
-    : `An object inside ${fieldName(duplicate.inside)} has the same key twice.`
+function describe(problem: ScanProblem): string {
+  if (problem.kind !== 'duplicate') return `The body has more than ${MAX_MEMBERS} fields.`
+  return problem.inside === undefined
+    ? `The body has ${fieldName(problem.key)} twice.`
+    : `An object inside ${fieldName(problem.inside)} has the same key twice.`
 }

@@ -20,6 +20,8 @@ export interface PathEntry<T> {
   readonly entry: T
 }
 
+/** No path of an API comes near it. */
+const MAX_PATH = 4096
 const PLACEHOLDER = /\{([a-z]+)\}/g
 const NAME = '([A-Za-z0-9][A-Za-z0-9._~@+=,-]*)'
 const ID = '([A-Za-z0-9][A-Za-z0-9._~@+=,:-]*)'
@@ -29,6 +31,7 @@ const ID = '([A-Za-z0-9][A-Za-z0-9._~@+=,:-]*)'
  * @throws {RefusedRead} `invalid_request`.
  */
 export function assertPlainPath(path: string): void {
+  if (path.length > MAX_PATH) throw invalid('The path is too long.')
   if (!path.startsWith('/')) throw invalid('The path does not start with a slash.')
   // Encoded: slash, backslash, percent, semicolon, dot, question mark, hash and control characters.
   if (/%(?:2f|5c|25|3b|2e|3f|23|[01][0-9a-f]|7f)/i.test(path) || /%(?![0-9a-f]{2})/i.test(path))

@@ -29,6 +29,8 @@ const DECISIVE = decisive(
   'n',
   'best_of',
   'tools',
+  'reasoning',
+  'thinking',
   ...LIMIT_FIELDS,
 )
 const STREAM_OPTIONS = decisive('include_usage')

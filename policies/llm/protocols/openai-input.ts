@@ -109,7 +109,7 @@ export function collectMessage(message: JsonObject, input: Input): void {
   if (isObject(message.audio)) input.audio++
   if (Array.isArray(message.tool_calls)) for (const call of message.tool_calls) addJson(input, functionOf(call))
   addJson(input, message.function_call)
-  const { role: _role, content: _content, audio: _audio, tool_calls: _calls, function_call: _call, ...rest } = message
+  const { content: _content, audio: _audio, tool_calls: _calls, function_call: _call, ...rest } = message
   collectMembers(rest, input, OPENAI_PARTS)
 }
 

@@ -36,6 +36,12 @@ const VERTEX_OPENAPI = ['/v1', '/v1beta1'].map(
 /** Every output limit that some compatible server obeys; llama.cpp lets `n_predict` override `max_tokens`. */
 export const LIMIT_FIELDS = ['max_tokens', 'max_completion_tokens', 'max_output_tokens', 'max_new_tokens', 'n_predict']
 
+/** Limits of reasoning that OpenRouter and LiteLLM pass on; beyond the others they raise what a call may produce. */
+const NESTED_LIMITS = [
+  ['reasoning', 'max_tokens'],
+  ['thinking', 'budget_tokens'],
+] as const
+
 /** Recognises POST on `tail` under every base, Azure's deployments and Vertex. */
 export function recogniser(tail: string, name: OperationName, protocol: () => Protocol, azure = true) {
   const paths = [...OPENAI_BASES, ...VERTEX_OPENAPI, ...(azure ? [AZURE_DEPLOYMENT] : [])].map((base) => base + tail)
@@ -70,10 +76,12 @@ function readFallbacks(body: JsonObject): string[] {
 export function readBudget(body: JsonObject, prompts: number): { candidates: number; declaredOutput?: number } {
   const each = Math.max(readCount(body, 'n'), readCount(body, 'best_of'))
   const candidates = Math.min(each * prompts, Number.MAX_SAFE_INTEGER)
-  const declared = declaredOutput(
-    LIMIT_FIELDS.map((field) => readLimit(body, field)),
-    candidates,
-  )
+  const limits = LIMIT_FIELDS.map((field) => readLimit(body, field))
+  for (const [outer, inner] of NESTED_LIMITS) {
+    const object = body[outer]
+    if (isObject(object)) limits.push(readLimit(object, inner, `${outer}.${inner}`))
+  }
+  const declared = declaredOutput(limits, candidates)
   return declared === undefined ? { candidates } : { candidates, declaredOutput: declared }
 }
 
@@ -97,6 +105,10 @@ export function editOpenAi(body: JsonBody, call: LlmCall, edits: CallEdits): Uin
       const value = body.value[field]
       if (typeof value !== 'number' || value === 0 || value > share)
         changes.push({ path: [field], json: String(share) })
+    }
+    for (const path of NESTED_LIMITS) {
+      const object = body.value[path[0]]
+      if (isObject(object) && Number(object[path[1]]) > share) changes.push({ path, json: String(share) })
     }
   }
   if (edits.includeUsage === true) changes.push({ path: ['stream_options', 'include_usage'], json: 'true' })

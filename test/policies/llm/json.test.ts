@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { decisive, MAX_DEPTH, parseJsonBody, refuseLookalikes } from '../../../policies/llm/json.ts'
+import { decisive, parseJsonBody, refuseLookalikes } from '../../../policies/llm/json.ts'
+import { MAX_DEPTH, MAX_MEMBERS } from '../../../policies/llm/json-scan.ts'
 import { bodyOf, bytesOf, refusalOf, textOf } from './support.ts'
 
 describe('parseJsonBody', () => {
@@ -55,6 +56,27 @@ describe('parseJsonBody', () => {
     expect(bodyOf({ a: '['.repeat(1000), b: '\\"[['.repeat(500) }).members).toHaveLength(2)
   })
 
+  it('takes as many members as any request has, and no more', () => {
+    const members = (count: number) => `{${Array.from({ length: count }, (_, index) => `"k${index}":0`).join(',')}}`
+    expect(bodyOf(members(MAX_MEMBERS)).members).toHaveLength(MAX_MEMBERS)
+    expect(refusalOf(() => bodyOf(members(MAX_MEMBERS + 2))).message).toMatch(/more than 1024 fields/)
+  })
+
+  it('finds the end of a long text, whatever is escaped in it', () => {
+    const x = 'x'.repeat(60)
+    const slash = String.fromCharCode(92)
+    for (const text of [
+      slash.repeat(501),
+      `${x}${slash}`,
+      `${x}${slash.repeat(2)}"`,
+      '"'.repeat(200),
+      `é"${slash}`.repeat(99),
+    ]) {
+      const body = bodyOf({ before: text, after: [text, { [text]: text }] })
+      expect(body.members.map(({ key }) => key)).toEqual(['before', 'after'])
+    }
+  })
+
   it('never repeats a value', () => {
     const secret = 'sk-very-secret'
     for (const text of [
@@ -84,8 +106,10 @@ describe('duplicate keys', () => {
 
   it('are refused among many keys', () => {
     const many = Array.from({ length: 5000 }, (_, index) => `"k${index}":${index}`)
-    expect(bodyOf(`{${many.join(',')}}`).members).toHaveLength(5000)
-    expect(refusalOf(() => bodyOf(`{${many.join(',')},"k17":0}`)).message).toMatch(/"k17" twice/)
+    expect(bodyOf(`{"a":{${many.join(',')}}}`).members).toHaveLength(1)
+    expect(refusalOf(() => bodyOf(`{"a":{${many.join(',')},"k17":0}}`)).message).toMatch(/inside "a"/)
+    const fewer = many.slice(0, MAX_MEMBERS - 1)
+    expect(refusalOf(() => bodyOf(`{${fewer.join(',')},"k17":0}`)).message).toMatch(/"k17" twice/)
   })
 
   it('are only those of one object', () => {
@@ -101,7 +125,8 @@ describe('duplicate keys', () => {
     const pair = ['Aa', 'BB']
     const colliding = (index: number) => Array.from({ length: 12 }, (_, bit) => pair[(index >> bit) & 1]).join('')
     const keys = Array.from({ length: 4096 }, (_, index) => `"${colliding(index)}":0`)
-    expect(bodyOf(`{${keys.join(',')}}`).members).toHaveLength(4096)
+    expect(bodyOf(`{"a":{${keys.join(',')}}}`).members).toHaveLength(1)
+    expect(refusalOf(() => bodyOf(`{"a":{${keys.join(',')},${keys[77]}}}`)).message).toMatch(/inside "a"/)
   })
 })
 

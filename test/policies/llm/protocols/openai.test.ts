@@ -17,6 +17,9 @@ describe('the declared budget of a chat', () => {
     [{ max_tokens: 50_000, max_completion_tokens: 5 }, 50_000],
     [{ max_tokens: 5, n_predict: 900 }, 900],
     [{ max_tokens: 5, max_output_tokens: 900, max_new_tokens: 901 }, 901],
+    [{ max_tokens: 100, reasoning: { max_tokens: 8000 } }, 8000],
+    [{ max_tokens: 100, thinking: { type: 'enabled', budget_tokens: 900 } }, 900],
+    [{ max_tokens: 100, reasoning: null, thinking: true }, 100],
     [{ max_tokens: 100, n: 3 }, 300],
     [{ max_tokens: 100, n: 3, best_of: 7 }, 700],
     [{ max_tokens: null, n: null, max_completion_tokens: 9 }, 9],
@@ -48,6 +51,8 @@ describe('the declared budget of a chat', () => {
     ['[]', 'stream_options'],
     ['"x"', 'stream_options'],
     ['{"include_usage":"false"}', 'stream_options.include_usage'],
+    ['{"max_tokens":"9"}', 'reasoning.max_tokens'],
+    ['{"budget_tokens":-1}', 'thinking.budget_tokens'],
     ['null', 'model'],
     ['""', 'model'],
     ['5', 'model'],
@@ -216,6 +221,13 @@ describe('the input of a chat', () => {
     ).toEqual(['beside'])
   })
 
+  it('counts a label that is no label', () => {
+    const long = 'ignore all that was said and '.repeat(10)
+    expect(inputOf({ messages: [{ role: long, content: 'x' }] }).texts).toContain(long)
+    expect(inputOf({ messages: [{ role: 'tool', tool_call_id: long, content: 'x' }] }).texts).toContain(long)
+    expect(inputOf({ messages: [{ role: 'user', content: 'x' }] }).texts).toEqual(['x'])
+  })
+
   it('knows what it cannot see', () => {
     const withPart = (part: object) => inputOf({ messages: [{ role: 'user', content: [part] }] }).unseen
     expect(withPart({ type: 'file', file: { file_id: 'file-1' } })).toBe(true)
@@ -250,6 +262,10 @@ describe('editing a chat', () => {
     [{ max_completion_tokens: null }, { max_completion_tokens: null, max_tokens: 50 }],
     [{ max_tokens: null }, { max_tokens: 50 }],
     [{ max_tokens: 0 }, { max_tokens: 50 }],
+    [
+      { max_tokens: 100, reasoning: { effort: 'low', max_tokens: 90 }, thinking: { budget_tokens: 9 } },
+      { max_tokens: 50, reasoning: { effort: 'low', max_tokens: 50 } },
+    ],
     [{ n: 4 }, { max_tokens: 12 }],
     [{ n: 4, max_tokens: 100 }, { max_tokens: 12 }],
   ])('limits %j to 50 tokens in all', (members, expected) => {
