@@ -32,6 +32,7 @@ export interface Scan {
     colon: number
     token: number
     authority: number
+    table: number
   }
   /** Expensive validations still allowed; afterwards a well-formed candidate counts as valid. */
   validations: number
@@ -78,7 +79,7 @@ export function newScan(text: string): Scan {
     hidden: [],
     bare: isBare(text),
     judged: 0,
-    readUntil: { jwt: 0, pem: 0, base64: 0, manifest: 0, colon: 0, token: 0, authority: -1 },
+    readUntil: { jwt: 0, pem: 0, base64: 0, manifest: 0, colon: 0, token: 0, authority: -1, table: 0 },
     validations: MAX_VALIDATIONS,
   }
 }

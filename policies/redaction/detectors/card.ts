@@ -23,5 +23,5 @@ function lengthsOf(digits: string): readonly number[] {
 
 /** Whether digits without separators can be a card number. */
 export function isCard(digits: string): boolean {
-  return lengthsOf(digits).includes(digits.length) && luhn(digits) && !uniform(digits)
+  return luhn(digits) && !uniform(digits) && lengthsOf(digits).includes(digits.length)
 }

@@ -61,6 +61,25 @@ function isCryptoAddress(word: string): boolean {
   return word.length === 95 && /^[48][1-9A-HJ-NP-Za-km-z]{94}$/.test(word)
 }
 
+/** The end of a short number that nothing around it makes more of, as most numbers in prose and code are; or -1. */
+function plainNumberEnd(text: string, at: number): number {
+  if (at > 1) {
+    const before = text.charCodeAt(at - 1)
+    if (isAlphanumeric(before) || before === 43 || before === 40 || before === 45 || before === 46) return -1
+    // A capital before the joint may belong to the number: `AB 12 34 56 C`.
+    if (before === 32 && isLetter(text.charCodeAt(at - 2)) && text.charCodeAt(at - 2) < 97) return -1
+  }
+  let end = at + 1
+  while (end < text.length && isDigit(text.charCodeAt(end))) end++
+  if (end - at > 4 || at < 2) return -1
+  if (end + 1 >= text.length) return end
+  const after = text.charCodeAt(end)
+  if (isAlphanumeric(after) || after === 45 || after === 47) return -1
+  if (after === 46 && isDigit(text.charCodeAt(end + 1))) return -1
+  if (after !== 32 && after !== 41 && after !== 0xa0) return end
+  return digitsAhead(text, at) < 6 ? end : -1
+}
+
 /** The start of the short word of letters before a joint at `joint`, or -1. */
 function lettersBefore(text: string, joint: number): number {
   const code = text.charCodeAt(joint)
@@ -84,6 +103,11 @@ export function numberDetector(table: IdTable, families: ReadonlySet<Family>): T
   const secret = families.has('secret')
   return (scan: Scan, at: number) => {
     const { text, candidates } = scan
+    const plain = plainNumberEnd(text, at)
+    if (plain > 0) {
+      scan.judged = plain
+      return
+    }
     let start = at
     while (start > 0 && at - start < LONGEST_WORD && isAlphanumeric(text.charCodeAt(start - 1))) start--
     if (text.charCodeAt(start - 1) === 92 && /[nrt]/.test(text[start] ?? '') && start < at) start++

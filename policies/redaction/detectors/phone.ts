@@ -62,6 +62,7 @@ const REGIONS = [
 
 const MAX_DIGITS = 17
 const MAX_LENGTH = 32
+const MAX_GROUPS = 8
 
 interface Read {
   readonly digits: string
@@ -79,7 +80,7 @@ function read(text: string, start: number): Read {
   const ends: number[] = []
   let at = start
   let open = 0
-  while (at < text.length && at - start < MAX_LENGTH && groups.length < 8) {
+  while (at < text.length && at - start < MAX_LENGTH && groups.length < MAX_GROUPS) {
     let end = at
     while (isDigit(text.charCodeAt(end)) && end - at <= MAX_DIGITS) end++
     if (end === at) break
@@ -129,8 +130,12 @@ function northAmerican(digits: string): boolean {
   return /^[2-9]\d\d[2-9]\d{6}$/.test(national) && !/^(.)\1+$/.test(national)
 }
 
+/** Ten digits in France and its neighbours, ten or eleven in Britain, German and Dutch mobiles. */
+const COMMON = /^0(?:[1-9]\d{8}|[1237]\d{9}|1[5-7]\d{8,9})$/
+
 /** Whether digits without a country are valid somewhere they are commonly written so. */
 function validSomewhere(scan: Scan, digits: string): boolean {
+  if (COMMON.test(digits)) return true
   for (const region of REGIONS) {
     if (scan.validations <= 0) return true
     scan.validations--
@@ -165,8 +170,11 @@ export function phoneAt(scan: Scan, at: number): { start: number; end: number; p
   if (start > 0 && (isWord(before) || before === 43)) return undefined
   if (start > 1 && '-./'.includes(text[start - 1] ?? '') && isWord(text.charCodeAt(start - 2))) return undefined
   if (paren && text[start - 1] === '(') start--
+  if (!plus && at < scan.readUntil.table) return undefined
   const { digits, groups, separators, ends } = read(text, at)
   if (digits.length < 6) return undefined
+  // Eight short groups in a row are a table or a dump.
+  if (groups.length === MAX_GROUPS && digits.length <= 2 * MAX_GROUPS) scan.readUntil.table = ends[4] ?? 0
 
   const finish = (count: number, priority: number) => {
     const end = ends[count - 1]

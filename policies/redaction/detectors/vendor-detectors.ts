@@ -18,8 +18,13 @@ export function vendorType(vendor: string): string {
 
 const DEFAULT_ENTROPY = 2.5
 
+const TOKEN_CHARACTERS = new Uint8Array(128)
+for (const character of 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_~.+/-') {
+  TOKEN_CHARACTERS[character.charCodeAt(0)] = 1
+}
+
 function isTokenCharacter(text: string, at: number): boolean {
-  return /[A-Za-z0-9_~.+/-]/.test(text[at] ?? ' ')
+  return TOKEN_CHARACTERS[text.charCodeAt(at)] === 1
 }
 
 /** A detector for tokens with a prefix or infix. */
