@@ -16,7 +16,7 @@ import { applicableRules } from './match.ts'
 import { NO_ROOM, refuse, refuseShort } from './refusal.ts'
 import { type Asked, readFacts, readRequest } from './request.ts'
 import { type Asker, claimsFor, heldEntry, standingOf } from './reserve.ts'
-import { dependsOnModel, headersOf, prepareRules } from './rules.ts'
+import { dependsOnClaims, dependsOnModel, headersOf, prepareRules } from './rules.ts'
 import { settleHeld } from './settle.ts'
 import type { LlmToolkit } from './toolkit.ts'
 
@@ -135,6 +135,7 @@ function createInstance(config: TokenLimitConfig, deps: Deps, llm: LlmToolkit) {
 
   return {
     maxBodyBytes: config.max_body_bytes,
+    readsClaims: rules.some(dependsOnClaims),
     decide,
     async settle(reservation: Reservation, outcome: Outcome): Promise<void> {
       await settleHeld(reservation.id, readHeld(reservation.data), outcome, settling)

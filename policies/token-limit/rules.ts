@@ -86,6 +86,13 @@ export function headersOf(rules: readonly Rule[]): string[] {
   return [...new Set(names)]
 }
 
+/** Whether a rule depends on verified claims. */
+export function dependsOnClaims({ config, limitClaim, plan }: Rule): boolean {
+  return (
+    limitClaim !== undefined || config.match?.claims !== undefined || plan.parts.some((part) => part.kind === 'claim')
+  )
+}
+
 /** Whether a rule depends on the model that is called. */
 export function dependsOnModel(rule: Rule): boolean {
   return rule.config.match?.models !== undefined || rule.plan.parts.some((part) => part.kind === 'model')
