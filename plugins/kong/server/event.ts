@@ -98,14 +98,15 @@ export class KongEvent {
 
   private flush(): void {
     const respond = this.respond
-    if (respond === undefined) return
-    const next = this.outbox.shift()
-    if (next === undefined) return
+    const next = this.outbox[0]
+    if (respond === undefined || next === undefined) return
+    this.outbox.shift()
+    // Throws on what cannot be encoded: then Kong still waits, and the plugin can refuse.
+    respond(next)
     this.respond = undefined
     this.since = this.now()
     if (next === 'ret') this.close('returned')
     else if (ENDING_METHODS.has(next.Method)) this.close('exited')
-    respond(next)
   }
 
   private close(how: EventEnd): void {

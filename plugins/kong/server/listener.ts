@@ -100,8 +100,9 @@ export function createListener(options: ListenerOptions): Listener {
 
     function send(error: string | null, result: unknown): void {
       if (connection.unanswered !== unanswered || connection.socket.destroyed) return
+      const answer = encode([1, request.id, error, result])
       connection.unanswered = undefined
-      connection.socket.write(encode([1, request.id, error, result]))
+      connection.socket.write(answer)
       observer?.answered?.(shownMethod(request.method), now() - since)
     }
     const reply: Reply = {

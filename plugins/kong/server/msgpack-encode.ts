@@ -1,103 +1,138 @@
 /** MessagePack as Kong's Lua reads it. */
 
 const MAX_DEPTH = 64
-const FLOAT64 = 0xcb
+/** Kept from one message to the next; a larger one grows its own. */
+const SCRATCH_BYTES = 16_384
+/** Of the largest header: a type and a length of four bytes, or a number of eight. */
+const MAX_HEADER = 9
+
+const scratch = Buffer.allocUnsafeSlow(SCRATCH_BYTES)
+
+interface Sink {
+  bytes: Buffer
+  length: number
+}
 
 /**
  * Encodes JSON-like values and bytes. Members that are undefined are left out, as nil would be in a Lua table.
  * @throws {TypeError} on anything else, a cycle or nesting beyond 64 included.
  */
 export function encode(value: unknown): Buffer {
-  const parts: Buffer[] = []
-  write(parts, value, 0)
-  return Buffer.concat(parts)
+  const sink: Sink = { bytes: scratch, length: 0 }
+  write(sink, value, 0)
+  return Buffer.from(sink.bytes.subarray(0, sink.length))
 }
 
-function write(parts: Buffer[], value: unknown, depth: number): void {
+function write(sink: Sink, value: unknown, depth: number): void {
   if (depth > MAX_DEPTH) throw new TypeError('cannot encode what is nested so deep')
   switch (typeof value) {
     case 'undefined':
-      parts.push(Buffer.of(0xc0))
+      put(sink, 0xc0)
       return
     case 'boolean':
-      parts.push(Buffer.of(value ? 0xc3 : 0xc2))
+      put(sink, value ? 0xc3 : 0xc2)
       return
     case 'number':
-      parts.push(number(value))
+      number(sink, value)
       return
     case 'string':
-      text(parts, value)
+      text(sink, value)
       return
     case 'object':
-      object(parts, value, depth)
+      object(sink, value, depth)
       return
     default:
       throw new TypeError(`cannot encode a ${typeof value}`)
   }
 }
 
-function object(parts: Buffer[], value: object | null, depth: number): void {
+function object(sink: Sink, value: object | null, depth: number): void {
   if (value === null) {
-    parts.push(Buffer.of(0xc0))
+    put(sink, 0xc0)
   } else if (value instanceof Uint8Array) {
-    parts.push(
-      header(value.length, undefined, 0xc4, 0xc5, 0xc6),
-      Buffer.from(value.buffer, value.byteOffset, value.length),
-    )
+    header(sink, value.length, undefined, 0xc4, 0xc5, 0xc6)
+    reserve(sink, value.length)
+    sink.bytes.set(value, sink.length)
+    sink.length += value.length
   } else if (Array.isArray(value)) {
-    parts.push(header(value.length, [0x90, 15], undefined, 0xdc, 0xdd))
-    for (const element of value) write(parts, element, depth + 1)
+    header(sink, value.length, [0x90, 15], undefined, 0xdc, 0xdd)
+    for (const element of value) write(sink, element, depth + 1)
   } else {
-    const members = Object.entries(value).filter(([, member]) => member !== undefined)
-    parts.push(header(members.length, [0x80, 15], undefined, 0xde, 0xdf))
-    for (const [key, member] of members) {
-      text(parts, key)
-      write(parts, member, depth + 1)
+    const members = value as Readonly<Record<string, unknown>>
+    const keys = Object.keys(members).filter((key) => members[key] !== undefined)
+    header(sink, keys.length, [0x80, 15], undefined, 0xde, 0xdf)
+    for (const key of keys) {
+      text(sink, key)
+      write(sink, members[key], depth + 1)
     }
   }
 }
 
-function text(parts: Buffer[], value: string): void {
-  const bytes = Buffer.from(value, 'utf8')
-  parts.push(header(bytes.length, [0xa0, 31], 0xd9, 0xda, 0xdb), bytes)
+function text(sink: Sink, value: string): void {
+  const length = Buffer.byteLength(value)
+  header(sink, length, [0xa0, 31], 0xd9, 0xda, 0xdb)
+  reserve(sink, length)
+  sink.length += sink.bytes.write(value, sink.length, length, 'utf8')
 }
 
 /** @param fixed type byte and largest size of the form that holds the size itself. */
 function header(
+  sink: Sink,
   size: number,
   fixed: readonly [type: number, max: number] | undefined,
   type8: number | undefined,
   type16: number,
   type32: number,
-): Buffer {
-  if (fixed !== undefined && size <= fixed[1]) return Buffer.of(fixed[0] | size)
-  if (type8 !== undefined && size < 0x100) return Buffer.of(type8, size)
-  if (size < 0x10000) return Buffer.of(type16, size >>> 8, size & 0xff)
-  return Buffer.of(type32, size >>> 24, (size >>> 16) & 0xff, (size >>> 8) & 0xff, size & 0xff)
+): void {
+  if (fixed !== undefined && size <= fixed[1]) put(sink, fixed[0] | size)
+  else if (type8 !== undefined && size < 0x100) unsigned(sink, type8, size, 1)
+  else if (size < 0x10000) unsigned(sink, type16, size, 2)
+  else unsigned(sink, type32, size, 4)
 }
 
-function number(value: number): Buffer {
-  if (!Number.isSafeInteger(value)) return float(value)
-  if (value >= 0) {
-    if (value < 0x80) return Buffer.of(value)
-    if (value < 0x100) return Buffer.of(0xcc, value)
-    if (value < 0x10000) return Buffer.of(0xcd, value >>> 8, value & 0xff)
-    if (value < 0x100000000) return wide(0xce, 4, (buffer) => buffer.writeUInt32BE(value, 1))
-    return wide(0xcf, 8, (buffer) => buffer.writeBigUInt64BE(BigInt(value), 1))
-  }
-  if (value >= -0x20) return Buffer.of(value & 0xff)
-  if (value >= -0x80) return Buffer.of(0xd0, value & 0xff)
-  if (value >= -0x80000000) return wide(0xd2, 4, (buffer) => buffer.writeInt32BE(value, 1))
-  return wide(0xd3, 8, (buffer) => buffer.writeBigInt64BE(BigInt(value), 1))
+function number(sink: Sink, value: number): void {
+  if (!Number.isSafeInteger(value)) {
+    put(sink, 0xcb)
+    reserve(sink, 8)
+    sink.length = sink.bytes.writeDoubleBE(value, sink.length)
+  } else if (value >= 0) {
+    if (value < 0x80) put(sink, value)
+    else if (value < 0x100) unsigned(sink, 0xcc, value, 1)
+    else if (value < 0x10000) unsigned(sink, 0xcd, value, 2)
+    else if (value < 0x100000000) unsigned(sink, 0xce, value, 4)
+    else wide(sink, 0xcf, value)
+  } else if (value >= -0x20) {
+    put(sink, value & 0xff)
+  } else if (value >= -0x80000000) {
+    put(sink, 0xd2)
+    reserve(sink, 4)
+    sink.length = sink.bytes.writeInt32BE(value, sink.length)
+  } else wide(sink, 0xd3, value)
 }
 
-function float(value: number): Buffer {
-  return wide(FLOAT64, 8, (buffer) => buffer.writeDoubleBE(value, 1))
+function unsigned(sink: Sink, type: number, value: number, length: 1 | 2 | 4): void {
+  put(sink, type)
+  reserve(sink, length)
+  sink.length = sink.bytes.writeUIntBE(value, sink.length, length)
 }
 
-function wide(type: number, length: number, fill: (buffer: Buffer) => void): Buffer {
-  const buffer = Buffer.allocUnsafe(1 + length)
-  buffer[0] = type
-  fill(buffer)
-  return buffer
+/** Two's complement in eight bytes, of a safe integer. */
+function wide(sink: Sink, type: number, value: number): void {
+  put(sink, type)
+  reserve(sink, 8)
+  sink.length = sink.bytes.writeBigInt64BE(BigInt(value), sink.length)
+}
+
+function put(sink: Sink, byte: number): void {
+  reserve(sink, 1)
+  sink.bytes[sink.length] = byte
+  sink.length += 1
+}
+
+function reserve(sink: Sink, more: number): void {
+  const needed = sink.length + more
+  if (needed <= sink.bytes.length) return
+  const grown = Buffer.allocUnsafeSlow(Math.max(2 * sink.bytes.length, needed + MAX_HEADER))
+  sink.bytes.copy(grown, 0, 0, sink.length)
+  sink.bytes = grown
 }

@@ -100,8 +100,7 @@ export function createPluginServer(options: PluginServerOptions): PluginServer {
     try {
       await instance.executePhase(event.phase, new Pdk(event.pipe).kong)
     } catch (error) {
-      const kind = error instanceof Error ? error.name : typeof error
-      logger.error('plugin fault', { plugin: event.plugin, phase: event.phase, kind })
+      logger.error('plugin fault', { plugin: event.plugin, phase: event.phase, kind: kindOf(error) })
       if (event.phase === 'access') event.end('faulted', REFUSAL)
     }
     instance.resetExpireTs()
@@ -125,7 +124,13 @@ export function createPluginServer(options: PluginServerOptions): PluginServer {
   }
 
   function ask(event: KongEvent, reply: Reply): Cancel {
-    event.ask((data) => reply.result({ Data: data, EventId: event.id }))
+    try {
+      event.ask((data) => reply.result({ Data: data, EventId: event.id }))
+    } catch (error) {
+      // A call that cannot be encoded.
+      logger.error('plugin fault', { plugin: event.plugin, phase: event.phase, kind: kindOf(error) })
+      event.end('faulted', event.phase === 'access' ? REFUSAL : 'ret')
+    }
     return () => {
       if (event.kongWaits) event.end('disconnected')
     }
@@ -179,4 +184,8 @@ export function createPluginServer(options: PluginServerOptions): PluginServer {
 
 function members(value: unknown): Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {}
+}
+
+function kindOf(error: unknown): string {
+  return error instanceof Error ? error.name : typeof error
 }

@@ -114,6 +114,15 @@ describe('an event', () => {
     expect(logged()).not.toContain('secret prompt')
   })
 
+  test('with an argument that cannot be sent still refuses', async () => {
+    const { worker, server } = await start({
+      access: async (kong) => void (await kong.ctx.shared.set('big', { big: 1n })),
+    })
+    const request = createRequest({})
+    expect(await worker().access(request, PLUGIN)).toBe('exited')
+    expect([request.reply?.status, server.openEvents]).toEqual([503, 0])
+  })
+
   test('that throws in log just ends', async () => {
     const { worker, server } = await start({
       log() {
