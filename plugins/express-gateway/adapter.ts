@@ -6,10 +6,10 @@ import type { Caller, Deps, Exchange, MaybePromise, Policy, Reject } from '../..
 import type { Fields } from '../../policies/schema/fields.ts'
 import { toJsonSchema } from '../../policies/schema/json-schema.ts'
 import { parsePolicyConfig } from '../../policies/schema/parse.ts'
-import { publish } from '../../policies/telemetry.ts'
 import { callerOf, carriedKey } from './caller.ts'
 import { checkPipelines } from './check.ts'
 import type { EgConfig, EgContext, EgPolicy, EgRequest, EgResponse, EgServices } from './eg.ts'
+import { reportFault, UNAVAILABLE } from './fault.ts'
 import { type Passage, passageOf } from './passage.ts'
 import { pathAt, type Site, sitesOf } from './site.ts'
 
@@ -73,7 +73,7 @@ async function judge(judging: Judging): Promise<boolean> {
     else passage.accept(pipeline, verdict)
     return verdict.type === 'pass' && !passage.over
   } catch (error) {
-    reportFault(judging, error)
+    reportFault(deps.logger, `${judging.name}.adapter`, error)
     if (passage !== undefined) passage.refuse(UNAVAILABLE)
     else response.writeHead(UNAVAILABLE.status).end()
     return false
@@ -111,20 +111,6 @@ function exchangeOf(judging: Judging, passage: Passage, context: EgContext, site
   }
 }
 
-/** Only the code: a message of somebody else's error may quote the request. */
-function reportFault({ deps, name }: Judging, error: unknown): void {
-  const code = error instanceof PortcullisError ? error.code : 'internal_error'
-  const kind = error instanceof Error ? error.name : typeof error
-  deps.logger.error('adapter fault', { policy: name, code, kind })
-  publish('fault', () => ({ where: `${name}.adapter`, code }))
-}
-
-const UNAVAILABLE: Reject = {
-  type: 'reject',
-  status: CODES.policy_unavailable.status,
-  code: 'policy_unavailable',
-  message: 'The gateway could not decide on this request.',
-}
 const UNKNOWN_PATH: Reject = {
   type: 'reject',
   status: CODES.invalid_request.status,

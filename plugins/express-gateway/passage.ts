@@ -5,13 +5,13 @@
 
 import type { ClientRequest, IncomingMessage } from 'node:http'
 import type { PassThrough, Readable } from 'node:stream'
-import { CODES } from '../../policies/errors.ts'
 import type { TapPlan } from '../../policies/llm/tap.ts'
 import type { PassVerdict, Pipeline } from '../../policies/pipeline.ts'
 import type { Logger, Outcome, Reject } from '../../policies/policy.ts'
 import { answer, convertErrors, protocolOf } from './answers.ts'
 import { createRequestBody } from './body.ts'
 import type { EgContext, EgRequest, EgResponse } from './eg.ts'
+import { reportFault, UNAVAILABLE } from './fault.ts'
 import { type CredentialNames, removeCredentials } from './keys.ts'
 import { createRelay, type Relay } from './relay.ts'
 import { withoutOrigin, withoutQuery } from './upstream-path.ts'
@@ -61,8 +61,9 @@ function createPassage(request: EgRequest, response: EgResponse, options: Passag
   let upstream: ClientRequest | undefined
   let upstreamError: NodeJS.ErrnoException | undefined
   let relay: Relay | undefined
-  let failed = false
+  let failed: 'upstream_failed' | 'unknown' | undefined
   let replaced = false
+  let replied = false
   let settled = false
   let forwarded: PassThrough | undefined
   let foreign: Readable | undefined
@@ -87,8 +88,7 @@ function createPassage(request: EgRequest, response: EgResponse, options: Passag
   function forward(): PassThrough {
     removeCredentials(request, options.credentials)
     delete request.headers.expect
-    // A client's own claim to be somebody. With a consumer, the auth policy wrote it.
-    if (request.user === undefined || request.user === null) delete request.headers['eg-consumer-id']
+    if (isNobody(request)) delete request.headers['eg-consumer-id']
     for (const { removeHeaders = [], setHeaders = {} } of held.map(({ verdict }) => verdict.request)) {
       for (const name of removeHeaders) delete request.headers[name]
       Object.assign(request.headers, setHeaders)
@@ -128,23 +128,40 @@ function createPassage(request: EgRequest, response: EgResponse, options: Passag
   }
 
   function takeReply(reply: IncomingMessage): void {
+    replied = true
     if (response.headersSent || response.destroyed) {
       reply.destroy()
       return
     }
     for (const { verdict } of held) Object.assign(reply.headers, verdict.replyHeaders)
-    const taken = createRelay(reply, request.method ?? '', tapPlan(), {
-      ended: (how) => settle(outcome(how)),
-      failed() {
-        failed = true
-      },
-    })
+    const taken = openRelay(reply)
+    if (taken === undefined) return
     relay = taken
     reply.pipe = ((destination: EgResponse) => {
       Reflect.deleteProperty(reply, 'pipe')
       taken.start(destination)
       return destination
     }) as unknown as IncomingMessage['pipe']
+  }
+
+  function openRelay(reply: IncomingMessage): Relay | undefined {
+    try {
+      return createRelay(reply, request.method ?? '', tapPlan(), {
+        ended: (how) => settle(outcome(how)),
+        failed() {
+          failed = 'upstream_failed'
+        },
+        fault(error) {
+          failed = 'unknown'
+          reportFault(logger, 'express-gateway.relay', error)
+        },
+      })
+    } catch (error) {
+      reportFault(logger, 'express-gateway.relay', error)
+      reply.destroy()
+      refuse(UNAVAILABLE)
+      return undefined
+    }
   }
 
   function tapPlan(): TapPlan | undefined {
@@ -159,7 +176,7 @@ function createPassage(request: EgRequest, response: EgResponse, options: Passag
   response.once('close', () => {
     if (response.writableFinished) settle(outcome(endOfOwnReply()))
     else {
-      settle(outcome(failed ? 'upstream_failed' : upstream === undefined ? 'not_forwarded' : 'client_gone'))
+      settle(outcome(failed ?? (upstream === undefined ? 'not_forwarded' : 'client_gone')))
       // http-proxy listens for this; Node itself emits it only while the body is still coming.
       request.emit('aborted')
       upstream?.destroy()
@@ -169,7 +186,8 @@ function createPassage(request: EgRequest, response: EgResponse, options: Passag
   /** Of a reply that no upstream completed: some policy answered, or the upstream could not be reached. */
   function endOfOwnReply(): Outcome['ended'] {
     if (upstream === undefined || isUnreached(upstreamError)) return 'not_forwarded'
-    return relay === undefined ? 'upstream_failed' : 'complete'
+    if (relay !== undefined) return 'complete'
+    return replied ? 'unknown' : 'upstream_failed'
   }
 
   convertErrors(
@@ -206,22 +224,21 @@ function createPassage(request: EgRequest, response: EgResponse, options: Passag
   }
 }
 
-const UNAVAILABLE: Reject = {
-  type: 'reject',
-  status: CODES.policy_unavailable.status,
-  code: 'policy_unavailable',
-  message: 'The gateway could not decide on this request.',
-}
-
 /** A stream that the proxy may pipe upstream by itself: then the head that it goes with loses the client's credentials. */
 function withoutCredentials(stream: Readable, request: EgRequest, names: CredentialNames): Readable {
   const pipe = stream.pipe.bind(stream)
   stream.pipe = ((destination: ClientRequest) => {
-    for (const name of names.headers)
+    const claims = isNobody(request) ? ['eg-consumer-id'] : []
+    for (const name of [...names.headers, ...claims])
       if (destination.getHeader(name) === request.headers[name]) destination.removeHeader(name)
     return pipe(destination)
   }) as unknown as Readable['pipe']
   return stream
+}
+
+/** Then `eg-consumer-id` is the client's own claim to be somebody; else the auth policy wrote it. */
+function isNobody({ user }: EgRequest): boolean {
+  return user === undefined || user === null
 }
 
 /** Of two plans the stricter one: a usage event that either switched on is withheld, the lower limit cuts. */

@@ -21,6 +21,8 @@ export interface RelayEvents {
   ended(how: 'complete' | 'ended_early'): void
   /** The upstream broke off. */
   failed(): void
+  /** The reply could not be read: the fault is ours, and nothing more is sent. */
+  fault(error: unknown): void
 }
 
 /**
@@ -92,14 +94,24 @@ function send(source: Readable, response: EgResponse, tap: ReplyTap | undefined,
     events.failed()
     response.destroy()
   }
-  source.on('data', (chunk: Buffer) => {
+  // An exception in an event handler would end the process, and every other caller's request with it.
+  const guarded = (step: () => void): void => {
     if (over) return
-    forward(tap === undefined ? [chunk] : tap.push(chunk))
-    if (tap?.cut === true) finish('ended_early', [])
+    try {
+      step()
+    } catch (error) {
+      over = true
+      events.fault(error)
+      response.destroy()
+    }
+  }
+  source.on('data', (chunk: Buffer) => {
+    guarded(() => {
+      forward(tap === undefined ? [chunk] : tap.push(chunk))
+      if (tap?.cut === true) finish('ended_early', [])
+    })
   })
-  source.once('end', () => {
-    if (!over) finish('complete', tap?.end() ?? [])
-  })
+  source.once('end', () => guarded(() => finish('complete', tap?.end() ?? [])))
   source.on('error', fail)
   source.once('close', fail)
 }

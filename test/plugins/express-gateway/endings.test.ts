@@ -175,6 +175,20 @@ describe('settles exactly once', () => {
     expect(await settledOnce(spy)).toEqual({ ended: 'not_forwarded' })
   })
 
+  it('a reply that nobody can read, because the plan is nonsense: the door shuts', async () => {
+    const spy = tapped({ ...TAP, protocol: 'no-such-protocol' })
+    const stage = await spied(spy)
+    expect((await ask(stage, { key: undefined })).status).toBe(503)
+    expect(await settledOnce(spy)).toEqual({ ended: 'unknown' })
+  })
+
+  it('a reply that cannot be read to its end: it is cut off', async () => {
+    const spy = tapped({ ...TAP, candidates: BigInt(1) as unknown as number, maxOutputTokens: 3 })
+    const stage = await spied(spy)
+    await expect(ask(stage, { key: undefined, body: STREAM }).then((reply) => reply.text())).rejects.toThrow()
+    expect(await settledOnce(spy)).toMatchObject({ ended: 'unknown', status: 200 })
+  })
+
   it('a request that two policies judge: the second sees what the first made of it, the stricter tap wins', async () => {
     const edited = { ...STREAM, max_tokens: 7 }
     const body = Buffer.from(JSON.stringify(edited))
