@@ -16,11 +16,3 @@ export function claimAt(claims: Claims | undefined, path: string): unknown {
   }
   return value
 }
-
-/** A claim that can name somebody: text, a number or a truth value. */
-export function scalarClaim(claims: Claims | undefined, path: string): string | undefined {
-  const value = claimAt(claims, path)
-  if (typeof value === 'string') return value === '' ? undefined : value
-  if (typeof value === 'number' || typeof value === 'boolean') return String(value)
-  return undefined
-}
