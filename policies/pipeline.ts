@@ -1,7 +1,7 @@
 /** Runs policies in order over one exchange, and settles what they reserved. */
 
 import { CODES, PortcullisError, RefusedRead } from './errors.ts'
-import type { TapPlan } from './llm/tap.ts'
+import { mergeTaps, type TapPlan } from './llm/tap.ts'
 import type {
   Caller,
   Claims,
@@ -85,7 +85,7 @@ export function createPipeline(policies: readonly NamedInstance[], logger: Logge
       Object.assign(replyHeaders, decision.replyHeaders)
       if (decision.reservation !== undefined) reservations.push(decision.reservation)
       if (decision.wouldReject !== undefined) wouldReject.push(decision.wouldReject)
-      tap = decision.tap ?? tap
+      tap = mergeTaps(tap, decision.tap)
       claims = decision.claims ?? claims
     }
     return {

@@ -5,7 +5,7 @@
 
 import type { ClientRequest, IncomingMessage } from 'node:http'
 import type { PassThrough, Readable } from 'node:stream'
-import type { TapPlan } from '../../policies/llm/tap.ts'
+import { mergeTaps, type TapPlan } from '../../policies/llm/tap.ts'
 import type { PassVerdict, Pipeline } from '../../policies/pipeline.ts'
 import type { Logger, Outcome, Reject } from '../../policies/policy.ts'
 import { answer, convertErrors, protocolOf } from './answers.ts'
@@ -239,18 +239,6 @@ function withoutCredentials(stream: Readable, request: EgRequest, names: Credent
 /** Then `eg-consumer-id` is the client's own claim to be somebody; else the auth policy wrote it. */
 function isNobody({ user }: EgRequest): boolean {
   return user === undefined || user === null
-}
-
-/** Of two plans the stricter one: a usage event that either switched on is withheld, the lower limit cuts. */
-function mergeTaps(one: TapPlan | undefined, other: TapPlan | undefined): TapPlan | undefined {
-  if (one === undefined || other === undefined) return other ?? one
-  const limits = [one.maxOutputTokens, other.maxOutputTokens].filter((limit) => limit !== undefined)
-  return {
-    ...one,
-    ...other,
-    withholdUsage: one.withholdUsage || other.withholdUsage,
-    ...(limits.length === 0 ? {} : { maxOutputTokens: Math.min(...limits) }),
-  }
 }
 
 /** The upstream never saw a byte: no name, no route, nobody listening. */

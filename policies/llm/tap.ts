@@ -18,6 +18,18 @@ export interface TapPlan {
   readonly candidates?: number
 }
 
+/** Of two plans the stricter one: a usage event that either switched on is withheld, the lower limit cuts. */
+export function mergeTaps(one: TapPlan | undefined, other: TapPlan | undefined): TapPlan | undefined {
+  if (one === undefined || other === undefined) return other ?? one
+  const limits = [one.maxOutputTokens, other.maxOutputTokens].filter((limit) => limit !== undefined)
+  return {
+    ...one,
+    ...other,
+    withholdUsage: one.withholdUsage || other.withholdUsage,
+    ...(limits.length === 0 ? {} : { maxOutputTokens: Math.min(...limits) }),
+  }
+}
+
 /**
  * A plan for a tap that knows no protocol. Made by `tapWire(plan)` when the request is let through; snake_case,
  * because it lives in a Lua table. Absent is absent: no member is ever null.

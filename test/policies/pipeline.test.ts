@@ -42,6 +42,17 @@ function reservation(of: string): Reservation {
 const refusal: Decision = { type: 'reject', status: 403, code: 'insufficient_scope', message: 'No.' }
 
 describe('pipeline', () => {
+  it('withholds a usage event that any policy switched on, and cuts at the lowest limit', async () => {
+    const tap = { protocol: 'p', stream: true, withholdUsage: true, maxOutputTokens: 50 }
+    const first = policy('first', () => ({ type: 'pass', tap }))
+    const second = policy('second', () => ({
+      type: 'pass',
+      tap: { ...tap, withholdUsage: false, maxOutputTokens: 90 },
+    }))
+    const verdict = await createPipeline([first, second], recorder().logger).decide(exchange())
+    expect(verdict).toMatchObject({ tap: { withholdUsage: true, maxOutputTokens: 50 } })
+  })
+
   it('merges what policies change, in order', async () => {
     const first = policy('first', () => ({
       type: 'pass',

@@ -7,7 +7,6 @@ const TYPES: Readonly<Record<number, string>> = {
   403: 'permission_error',
   413: 'request_too_large',
   429: 'rate_limit_error',
-  503: 'api_error',
 }
 
 /** The official SDKs read the stable code at `error.details.error_code`. */
@@ -15,7 +14,7 @@ export function anthropicErrorBody(reject: Reject, requestId: string): string {
   return JSON.stringify({
     type: 'error',
     error: {
-      type: TYPES[reject.status] ?? 'invalid_request_error',
+      type: TYPES[reject.status] ?? (reject.status < 500 ? 'invalid_request_error' : 'api_error'),
       message: reject.message,
       details: { error_code: reject.code },
     },

@@ -22,7 +22,7 @@ function errorOf(reject: Reject, requestId: string) {
   return {
     code: reject.status,
     message: reject.message,
-    status: STATUSES[reject.status] ?? 'INVALID_ARGUMENT',
+    status: STATUSES[reject.status] ?? (reject.status < 500 ? 'INVALID_ARGUMENT' : 'INTERNAL'),
     details: [
       {
         '@type': 'type.googleapis.com/google.rpc.ErrorInfo',

@@ -6,7 +6,6 @@ const TYPES: Readonly<Record<number, string>> = {
   401: 'authentication_error',
   403: 'permission_error',
   429: 'rate_limit_error',
-  503: 'server_error',
 }
 
 interface OpenAiError {
@@ -19,7 +18,7 @@ interface OpenAiError {
 function errorOf(reject: Reject): OpenAiError {
   return {
     message: reject.message,
-    type: TYPES[reject.status] ?? 'invalid_request_error',
+    type: TYPES[reject.status] ?? (reject.status < 500 ? 'invalid_request_error' : 'server_error'),
     param: null,
     code: reject.code,
   }
