@@ -94,7 +94,7 @@ export function createJsonReader(wanted: string, handler: JsonHandler): { push(c
         } else if (depth === 2 && list) value = capture(at, MAX_ELEMENT_BYTES)
         return false
       case 0x3a:
-        if (depth === 1 && wantedNext) value = capture(at + 1, MAX_MEMBER_BYTES)
+        if (wantedNext) value = capture(at + 1, MAX_MEMBER_BYTES)
         wantedNext = false
         return false
       case 0x2c:

@@ -3,7 +3,7 @@ import OpenAI from 'openai'
 import { describe, expect, it } from 'vitest'
 import { estimateDelivered } from '../../../policies/llm/estimate.ts'
 import { PROTOCOLS, requireProtocol } from '../../../policies/llm/protocols/index.ts'
-import { parseSse } from '../../../policies/llm/sse.ts'
+import { MAX_EVENT_BYTES, parseSse } from '../../../policies/llm/sse.ts'
 import type { TapPlan } from '../../../policies/llm/tap.ts'
 import { createTap } from '../../../policies/llm/tap-stream.ts'
 import { bytesOf, fixture, textOf, through } from './support.ts'
@@ -71,6 +71,17 @@ describe('withholding the usage that the caller did not ask for', () => {
     const tap = tapFor('openai-chat', { withholdUsage: true })
     expect(through(tap, bytesOf(`${huge}${USAGE}${DONE}`), [40_000])).toBe(`${huge}${DONE}`)
   })
+
+  it('keeps no more of it than the cap', () => {
+    const tap = tapFor('openai-chat', { withholdUsage: true })
+    const piece = bytesOf('x'.repeat(100_000))
+    let held = tap.push(bytesOf('data: ')).length === 0 ? 6 : 0
+    for (let index = 0; index < 50; index++) {
+      held += piece.length - tap.push(piece).reduce((sum, out) => sum + out.length, 0)
+      expect(held).toBeLessThanOrEqual(MAX_EVENT_BYTES)
+    }
+    expect(held).toBe(0)
+  })
 })
 
 describe('without withholding', () => {
@@ -126,6 +137,22 @@ describe('usage', () => {
     const tap = tapFor('openai-chat')
     through(tap, bytesOf(`${chunk('Hi')}data: {"choices":[],"usa`), [9])
     expect(tap.result()).toEqual({ delivered: { characters: [2, 0, 0, 0] }, sawFinal: false, cut: false })
+  })
+})
+
+describe('delivered text', () => {
+  it.each([
+    ['\\u0041\\u00e9\\u95e8\\ud83d\\ude80', [1, 1, 1, 1]],
+    ['\\n\\t\\"\\\\\\/', [5, 0, 0, 0]],
+    ['\\uD83D', [0, 0, 1, 0]],
+    ['\\uDE80\\ud83d', [0, 0, 2, 0]],
+    ['\\ud83d\\u0041', [1, 0, 1, 0]],
+    ['\\uD83D\\uDE80\\uD83D\\uDE80x', [1, 0, 0, 2]],
+    ['aé门🚀', [1, 1, 1, 1]],
+  ])('is counted in %s', (escaped, characters) => {
+    const tap = tapFor('openai-chat')
+    through(tap, bytesOf(`data: {"choices":[{"delta":{"content":"${escaped}"}}]}\n\n`), [5])
+    expect(tap.result().delivered?.characters).toEqual(characters)
   })
 })
 

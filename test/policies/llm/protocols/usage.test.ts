@@ -184,6 +184,22 @@ describe('halves', () => {
     ).toEqual({ inputTokens: 1061, cachedInputTokens: 1000, outputTokens: 2 })
   })
 
+  it('count what an advisor used, which the usage around it leaves out', () => {
+    const cache = { cache_read_input_tokens: 7, cache_creation_input_tokens: 0 }
+    const iterations = [
+      { type: 'message', input_tokens: 1051, output_tokens: 35 },
+      { type: 'advisor_message', input_tokens: 2728, output_tokens: 874, ...cache },
+      { type: 'message', input_tokens: 1363, output_tokens: 3165 },
+      { type: 'fallback_message', input_tokens: 5, output_tokens: 5 },
+      { type: 'compaction', input_tokens: -5, output_tokens: 'x' },
+      null,
+    ]
+    expect(protocol.replyUsage({ usage: { input_tokens: 2414, output_tokens: 3200, iterations } })).toEqual({
+      inputTokens: 2414 + 2728 + 7,
+      outputTokens: 3200 + 874,
+    })
+  })
+
   it('count only in the events that carry them', () => {
     expect(protocol.eventUsage({ type: 'content_block_delta', usage: { output_tokens: 2 } })).toBeUndefined()
     expect(protocol.eventUsage({ type: 'message_start', usage: { output_tokens: 2 } })).toBeUndefined()
