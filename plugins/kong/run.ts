@@ -39,7 +39,7 @@ export async function run(options: RunOptions): Promise<void> {
     logger.info('ending', { reason })
     await running?.stop(options.drainMs)
     status?.close()
-    logger.flush()
+    await logger.close()
     process.exit(0)
   }
 
@@ -57,8 +57,7 @@ export async function run(options: RunOptions): Promise<void> {
   process.on('uncaughtException', (error) => {
     // The state is unknown, so the process must go; Kong starts another one.
     logger.error('uncaught exception', { kind: kindOf(error), stack: placesOf(error) })
-    logger.flush()
-    process.exit(1)
+    void logger.close().finally(() => process.exit(1))
   })
 }
 

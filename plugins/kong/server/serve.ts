@@ -89,7 +89,7 @@ export async function serve(options: ServeOptions): Promise<RunningServer> {
         logger.info('another server has taken over the socket; this one ends with its connections')
         listener.stop()
       }
-      const unused = listener.connections === 0 && server.openEvents === 0
+      const unused = listener.connections === 0
       const orphaned = byKong && process.ppid !== parent
       aloneSince = unused && (replaced || orphaned) ? (aloneSince ?? now()) : undefined
       if (aloneSince === undefined) return
@@ -102,8 +102,8 @@ export async function serve(options: ServeOptions): Promise<RunningServer> {
   async function stop(drainMs: number): Promise<void> {
     clearInterval(watch)
     logger.info('stopping', { openEvents: server.openEvents, openWork: host.openWork })
-    listener.stop()
     claim.release()
+    listener.stop()
     const drained = await host.drain(drainMs)
     if (!drained) logger.warn('open work abandoned', { openEvents: server.openEvents, openWork: host.openWork })
     clearInterval(sweep)

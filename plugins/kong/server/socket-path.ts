@@ -22,7 +22,7 @@ export interface SocketClaim {
   readonly path: string
   /** False once another server has taken the path over. */
   isOurs(): boolean
-  /** Removes the socket, unless it is another server's by now. */
+  /** Removes the socket, unless it is another server's by now. Call it before the listening ends. */
   release(): void
 }
 
@@ -50,11 +50,17 @@ export async function claimSocket(server: Server, path: string, backlog: number)
     chownSync(ownPath, uid, gid)
   }
   chmodSync(ownPath, SOCKET_MODE)
-  const { ino } = statSync(ownPath)
+  const own = statSync(ownPath)
   writeFileSync(ownerPath(path), JSON.stringify({ pid: process.pid, startedBy: process.ppid }), { mode: 0o644 })
   renameSync(ownPath, path)
 
-  const isOurs = () => statSync(path, { throwIfNoEntry: false })?.ino === ino
+  let lost = false
+  function isOurs(): boolean {
+    const found = statSync(path, { throwIfNoEntry: false })
+    // For good: after we stop listening our inode number may be the successor's.
+    lost ||= found?.ino !== own.ino || found.mtimeMs !== own.mtimeMs
+    return !lost
+  }
   return {
     path,
     isOurs,
