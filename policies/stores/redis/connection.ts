@@ -48,7 +48,7 @@ export interface ConnectionDeps {
   readonly random: Pick<Random, 'fraction'>
   /** Called on every established connection. */
   onReady(): void
-  onRefused(refusal: PortcullisError): void
+  onRefused?(refusal: PortcullisError): void
 }
 
 /** Milliseconds between attempts to connect. */
@@ -121,7 +121,7 @@ export function connectRedis(config: RedisConfig, deps: ConnectionDeps): RedisCo
   function refused(why: PortcullisError): void {
     const news = refusal?.message !== why.message
     refusal = why
-    if (news) deps.onRefused(why)
+    if (news) deps.onRefused?.(why)
   }
 
   /** Doubles up to a second, spread so that the gateway's nodes do not all come back at once. */

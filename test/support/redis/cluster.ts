@@ -1,0 +1,103 @@
+/** A Redis Cluster of masters, whose slots a test can move. */
+
+import type { Redis } from 'ioredis'
+import { freePort, type RedisServer, sleep, startRedis } from './server.ts'
+
+const SLOTS = 16_384
+
+export interface RedisCluster {
+  readonly servers: readonly RedisServer[]
+  /** As the config has it. */
+  readonly nodes: readonly { readonly host: string; readonly port: number }[]
+  /** The server that holds a slot. */
+  ownerOf(slot: number): RedisServer
+  /** Begins to move a slot: keys that are gone from the source are asked for at the target. */
+  beginMove(slot: number, to: RedisServer): Promise<void>
+  /** Moves the keys of the slot. */
+  moveKeys(slot: number, to: RedisServer): Promise<number>
+  /** The target owns the slot from now on. */
+  endMove(slot: number, to: RedisServer): Promise<void>
+  close(): Promise<void>
+}
+
+/** @param args further arguments of every server */
+export async function startCluster(masters = 3, args: readonly string[] = []): Promise<RedisCluster> {
+  const servers: RedisServer[] = []
+  const owners = new Map<number, RedisServer>()
+  for (let index = 0; index < masters; index++)
+    servers.push(
+      await startRedis({
+        port: await freePort(),
+        args: [
+          '--cluster-enabled',
+          'yes',
+          '--cluster-node-timeout',
+          '1500',
+          '--cluster-require-full-coverage',
+          'no',
+          ...args,
+        ],
+      }),
+    )
+  const clients = new Map(servers.map((server) => [server, server.client()]))
+  const clientOf = (server: RedisServer): Redis => clients.get(server) ?? server.client()
+
+  function ownerOf(slot: number): RedisServer {
+    const owner = owners.get(slot)
+    if (owner === undefined) throw new Error(`nobody has slot ${slot}`)
+    return owner
+  }
+
+  const [first] = servers
+  for (const [index, server] of servers.entries()) {
+    const from = Math.floor((SLOTS * index) / masters)
+    const to = Math.floor((SLOTS * (index + 1)) / masters)
+    const slots = Array.from({ length: to - from }, (_, offset) => from + offset)
+    await clientOf(server).cluster('ADDSLOTS', ...slots)
+    for (const slot of slots) owners.set(slot, server)
+    if (first !== undefined && server !== first) await clientOf(first).cluster('MEET', server.host, server.port)
+  }
+  for (const server of servers) await settled(clientOf(server), masters)
+
+  return {
+    servers,
+    nodes: servers.map(({ host, port }) => ({ host, port })),
+    ownerOf,
+    async beginMove(slot, to) {
+      const from = ownerOf(slot)
+      const source = await idOf(clientOf(from))
+      const target = await idOf(clientOf(to))
+      await clientOf(to).cluster('SETSLOT', slot, 'IMPORTING', source)
+      await clientOf(from).cluster('SETSLOT', slot, 'MIGRATING', target)
+    },
+    async moveKeys(slot, to) {
+      const from = clientOf(ownerOf(slot))
+      const keys = await from.cluster('GETKEYSINSLOT', slot, 1000)
+      for (const key of keys) await from.call('MIGRATE', to.host, to.port, key, 0, 5000)
+      return keys.length
+    },
+    async endMove(slot, to) {
+      const target = await idOf(clientOf(to))
+      for (const server of [to, ...servers.filter((each) => each !== to)])
+        await clientOf(server).cluster('SETSLOT', slot, 'NODE', target)
+      owners.set(slot, to)
+    },
+    async close() {
+      for (const server of servers) await server.close()
+    },
+  }
+}
+
+async function idOf(client: Redis): Promise<string> {
+  return String(await client.cluster('MYID'))
+}
+
+/** Every node knows every other one and says that all is well. */
+async function settled(client: Redis, masters: number): Promise<void> {
+  for (let attempt = 0; attempt < 300; attempt++) {
+    const info = String(await client.cluster('INFO'))
+    if (info.includes('cluster_state:ok') && info.includes(`cluster_known_nodes:${masters}`)) return
+    await sleep(50)
+  }
+  throw new Error('the cluster does not come together')
+}
