@@ -8,7 +8,8 @@ const SHORT = 5
 /** A long one: at, epoch, amount, booked, and every slot. */
 const LONG = 4 + LIVE_SLOTS
 
-const RECORDS_PER_CHUNK = 4096
+const CHUNK_BITS = 12
+const RECORDS_PER_CHUNK = 1 << CHUNK_BITS
 
 /** Names a record until the counter is saved or removed. */
 export type Handle = number
@@ -18,13 +19,15 @@ export interface CounterTable {
   readonly size: number
   /** {@link NO_COUNTER} when there is none. */
   find(key: string): Handle
+  /** The same, quicker when `hint` is the handle that the counter had a moment ago. */
+  findAt(hint: Handle, key: string): Handle
   /** Reads a counter to change it: `state` may use the table's own slots, so it has to be saved again. */
   load(handle: Handle, state: CounterState): void
   /** Reads a counter to look at it. */
   peek(handle: Handle, state: CounterState): void
   specOf(handle: Handle): CounterSpec
-  /** Writes a counter back to `handle`, or adds it when that is {@link NO_COUNTER}. */
-  save(handle: Handle, key: string, counter: CounterSpec, state: CounterState): void
+  /** Writes a counter back to `handle`, or adds it when that is {@link NO_COUNTER}. Its handle may be another then. */
+  save(handle: Handle, key: string, counter: CounterSpec, state: CounterState): Handle
   remove(key: string): void
   /** Visits the next few counters in turn: their keys and when they were last touched. */
   visit(count: number, visitor: (key: string, handle: Handle, touchedAt: number) => void): void
@@ -95,6 +98,8 @@ export function createCounterTable(): CounterTable {
 
     find: (key) => handles.get(key) ?? NO_COUNTER,
 
+    findAt: (hint, key) => (slabOf(hint).keys[hint >> 1] === key ? hint : (handles.get(key) ?? NO_COUNTER)),
+
     specOf(handle) {
       const spec = slabOf(handle).specs[handle >> 1]
       if (spec === undefined) throw new RangeError('no such counter')
@@ -128,6 +133,7 @@ export function createCounterTable(): CounterTable {
       chunk[offset + 3] = state.booked
       if (!isLong) chunk[offset + 4] = state.only
       else if (state.slots !== chunk) chunk.set(state.slots.subarray(state.base, state.base + LIVE_SLOTS), offset + 4)
+      return place
     },
 
     remove(key) {
@@ -167,9 +173,9 @@ function clear(slab: Slab): void {
 }
 
 function chunkOf(slab: Slab, handle: Handle): Float64Array {
-  return slab.chunks[Math.floor((handle >> 1) / RECORDS_PER_CHUNK)] as Float64Array
+  return slab.chunks[handle >> (CHUNK_BITS + 1)] as Float64Array
 }
 
 function offsetOf(slab: Slab, handle: Handle): number {
-  return ((handle >> 1) % RECORDS_PER_CHUNK) * slab.width
+  return ((handle >> 1) & (RECORDS_PER_CHUNK - 1)) * slab.width
 }

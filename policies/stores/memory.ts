@@ -5,7 +5,7 @@ import type { Clock, Random } from '../policy.ts'
 import { admit, type Seat } from './admission.ts'
 import { createState } from './counter-state.ts'
 import { createCounterTable, type Handle, NO_COUNTER } from './counter-table.ts'
-import type { Claim, CounterView, LimitStore, ReserveRequest, ReserveResult, Settlement } from './ports.ts'
+import type { Claim, CounterView, LimitStore, ReserveRequest, ReserveResult, SettleEntry, Settlement } from './ports.ts'
 import { createRecentIds } from './recent-ids.ts'
 import { createSpread } from './spread.ts'
 import { createTickets } from './tickets.ts'
@@ -35,6 +35,9 @@ const DEFAULT_MAX_COUNTERS = 4_000_000
 const SWEPT_PER_REQUEST = 1
 const SWEPT_PER_NEW_COUNTER = 4
 const SWEPT_AT_ONCE = 32
+/** Reservations and claims of each whose counters are remembered by place; more than those are looked up. */
+const HINTED_TICKETS = 4096
+const HINTED_CLAIMS = 8
 
 export function createMemoryStore(options: MemoryStoreOptions): MemoryStore {
   const maxCounters = options.maxCounters ?? DEFAULT_MAX_COUNTERS
@@ -47,16 +50,26 @@ export function createMemoryStore(options: MemoryStoreOptions): MemoryStore {
   const spare = createState()
   // Lives are counted from anywhere, so that a reservation of an earlier process fits no counter of this one.
   const firstEpoch = Math.floor(options.random.fraction() * 2 ** 52)
-  let epoch = firstEpoch
+  // In an array, because a variable would be boxed anew at every step.
+  const epochs = Float64Array.of(firstEpoch)
+  /** Where the counters of the latest reservations were: settling them need not look them up. */
+  const hints = new Int32Array(HINTED_TICKETS * HINTED_CLAIMS).fill(NO_COUNTER)
   let unswept = 0
 
   const now = () => Math.floor(options.clock.now())
+
+  /** A life that no counter has had yet; one does for all counters of a request. */
+  function nextEpoch(): number {
+    const epoch = (epochs[0] ?? 0) + 1
+    epochs[0] = epoch
+    return epoch
+  }
 
   /** Whether a counter counts anything at `t`; leaves it in `spare`, brought up to then. */
   function counts(handle: Handle, t: number): boolean {
     const counter = counters.specOf(handle)
     counters.peek(handle, spare)
-    touch(spare, counter, t, ++epoch)
+    touch(spare, counter, t, nextEpoch())
     return !idle(spare, counter)
   }
 
@@ -75,18 +88,18 @@ export function createMemoryStore(options: MemoryStoreOptions): MemoryStore {
     })
   }
 
-  function take(seat: MemorySeat, claim: Claim, t: number): void {
+  function take(seat: MemorySeat, claim: Claim, t: number, epoch: number): void {
     seat.claim = claim
     seat.key =
       claim.spread === undefined || spread.admits(claim.spread.owner, claim.key, live)
         ? claim.key
         : claim.spread.overflowKey
     seat.handle = counters.find(seat.key)
-    if (seat.handle === NO_COUNTER) begin(seat.state, claim.counter, t, ++epoch)
+    if (seat.handle === NO_COUNTER) begin(seat.state, claim.counter, t, epoch)
     else counters.load(seat.handle, seat.state)
   }
 
-  function seatsFor(claims: readonly Claim[], t: number): readonly MemorySeat[] {
+  function seatsFor(claims: readonly Claim[], t: number, epoch: number): readonly MemorySeat[] {
     for (let index = 0; index < claims.length; index++) {
       const claim = claims[index] as Claim
       let seat = pool[index]
@@ -94,7 +107,7 @@ export function createMemoryStore(options: MemoryStoreOptions): MemoryStore {
         seat = { claim, key: claim.key, room: 0, state: createState(), handle: NO_COUNTER }
         pool.push(seat)
       }
-      take(seat, claim, t)
+      take(seat, claim, t, epoch)
     }
     return claims.length === pool.length ? pool : pool.slice(0, claims.length)
   }
@@ -107,9 +120,12 @@ export function createMemoryStore(options: MemoryStoreOptions): MemoryStore {
 
   function reserve({ claims }: ReserveRequest): ReserveResult {
     const t = now()
-    const seats = seatsFor(claims, t)
+    const epoch = nextEpoch()
+    const seats = seatsFor(claims, t, epoch)
     if (counters.size + seats.length > maxCounters) assertSpace(seats)
-    const result = admit(seats, t, ++epoch)
+    const result = admit(seats, t, epoch)
+    const ticket = result.admitted ? tickets.next() : 0
+    if (result.admitted) result.ticket = ticket
     let added = 0
     for (let index = 0; index < seats.length; index++) {
       const seat = seats[index] as MemorySeat
@@ -118,7 +134,8 @@ export function createMemoryStore(options: MemoryStoreOptions): MemoryStore {
         added++
       }
       const { claim, key } = seat
-      counters.save(seat.handle, key, claim.counter, seat.state)
+      const handle = counters.save(seat.handle, key, claim.counter, seat.state)
+      if (index < HINTED_CLAIMS) hints[hintOf(ticket, index)] = handle
       if (claim.spread !== undefined && key === claim.key) spread.add(claim.spread.owner, key)
     }
     unswept += SWEPT_PER_REQUEST + SWEPT_PER_NEW_COUNTER * added
@@ -127,14 +144,13 @@ export function createMemoryStore(options: MemoryStoreOptions): MemoryStore {
       unswept = 0
     }
     spread.sweep(live)
-    if (result.admitted) result.ticket = tickets.next()
     return result
   }
 
   function isFirst({ id, ticket, entries }: Settlement, t: number): boolean {
     // Another process's ticket says nothing here; its counters had other lives.
     const [entry] = entries
-    const ours = entry !== undefined && entry.epoch > firstEpoch && entry.epoch <= epoch
+    const ours = entry !== undefined && entry.epoch > firstEpoch && entry.epoch <= (epochs[0] ?? 0)
     if (ticket !== undefined && ours) return tickets.settle(ticket)
     if (foreign.has(id)) return false
     foreign.add(id, t)
@@ -144,17 +160,21 @@ export function createMemoryStore(options: MemoryStoreOptions): MemoryStore {
   function settle(settlement: Settlement): boolean {
     const t = now()
     if (!isFirst(settlement, t)) return false
-    for (const entry of settlement.entries) {
+    const { entries, ticket = 0 } = settlement
+    const epoch = nextEpoch()
+    for (let index = 0; index < entries.length; index++) {
+      const entry = entries[index] as SettleEntry
       if (entry.actual === entry.reserved) continue
-      const handle = counters.find(entry.key)
+      const hint = index < HINTED_CLAIMS ? (hints[hintOf(ticket, index)] ?? NO_COUNTER) : NO_COUNTER
+      const handle = counters.findAt(hint, entry.key)
       if (handle === NO_COUNTER) {
         // Nothing to refund; but what was used beyond the reservation still counts.
         if (entry.actual < entry.reserved || counters.size >= maxCounters) continue
-        begin(spare, entry.counter, t, ++epoch)
+        begin(spare, entry.counter, t, epoch)
       } else {
         counters.load(handle, spare)
       }
-      touch(spare, entry.counter, t, ++epoch)
+      touch(spare, entry.counter, t, epoch)
       settleCounter(spare, entry.counter, entry)
       counters.save(handle, entry.key, entry.counter, spare)
     }
@@ -197,10 +217,15 @@ export function createMemoryStore(options: MemoryStoreOptions): MemoryStore {
       if (handle === NO_COUNTER) return
       const counter = counters.specOf(handle)
       counters.load(handle, spare)
-      touch(spare, counter, now(), ++epoch)
+      touch(spare, counter, now(), nextEpoch())
       grant(spare, counter, tokens)
       counters.save(handle, key, counter, spare)
     },
     async close() {},
   }
+}
+
+/** A ticket that another store gave is no harm: hints are checked. */
+function hintOf(ticket: number, index: number): number {
+  return (ticket % HINTED_TICKETS) * HINTED_CLAIMS + index
 }

@@ -47,9 +47,9 @@ async function call(store: ReturnType<typeof createMemoryStore>, algorithm: Algo
 }
 
 const counters = {
-  sliding_window: { algorithm: 'sliding_window', limit: 10_000, windowSeconds: WINDOW_SECONDS },
-  fixed_window: { algorithm: 'fixed_window', limit: 10_000, windowSeconds: WINDOW_SECONDS },
-  token_bucket: { algorithm: 'token_bucket', limit: 10_000, windowSeconds: WINDOW_SECONDS },
+  sliding_window: { algorithm: 'sliding_window', limit: 1_000_000, windowSeconds: WINDOW_SECONDS },
+  fixed_window: { algorithm: 'fixed_window', limit: 1_000_000, windowSeconds: WINDOW_SECONDS },
+  token_bucket: { algorithm: 'token_bucket', limit: 1_000_000, windowSeconds: WINDOW_SECONDS },
 } as const
 
 /** Keys as the policy makes them for consumers with UUIDs. */
