@@ -1,0 +1,75 @@
+/** A token's text, read strictly before anything is believed of it. */
+
+import { RefusedRead } from '../../errors.ts'
+import { type JsonObject, parseJsonBody } from '../../llm/json.ts'
+
+/** Longest token worth reading, in characters: twice what nginx takes as one header by default. */
+const MAX_TOKEN = 16_384
+
+export type Carried =
+  | { readonly type: 'none' }
+  /** Some other credential: for whatever authenticates it. */
+  | { readonly type: 'other' }
+  | { readonly type: 'token'; readonly token: string }
+
+/** What a header carries. Whatever looks like a JWT is one, and must then be a good one. */
+export function readCarried(value: string | undefined): Carried {
+  if (value === undefined || value.trim() === '') return { type: 'none' }
+  const token = /^bearer +(\S.*?) *$/i.exec(value)?.[1]
+  if (token === undefined) return { type: 'other' }
+  return token.startsWith('ey') && token.includes('.') ? { type: 'token', token } : { type: 'other' }
+}
+
+/** Why a token is refused: fixed text, fit for a header. */
+export class TokenRefused extends Error {
+  override name = 'TokenRefused'
+}
+
+export interface ReadToken {
+  readonly header: JsonObject
+  readonly payload: JsonObject
+}
+
+/** Header parameters that change what is signed or how: none of them has a place in an access token. */
+const UNWANTED = ['crit', 'b64', 'zip', 'enc', 'cty', 'p2c', 'p2s', 'epk']
+
+/**
+ * Header and claims of a compact JWS, both without duplicate names. `jku`, `x5u`, `jwk` and `x5c` are not looked at: keys
+ * come from the config alone.
+ * @throws {TokenRefused}
+ */
+export function readToken(token: string): ReadToken {
+  if (token.length > MAX_TOKEN) throw new TokenRefused('The token is too long.')
+  const parts = token.split('.')
+  if (parts.length === 5) throw new TokenRefused('The token is encrypted; a signed one is needed.')
+  const [head = '', body = '', signature = ''] = parts
+  if (parts.length !== 3 || !parts.every(isBase64Url) || signature === '') throw malformed()
+  const header = readPart(head)
+  for (const name of UNWANTED)
+    if (Object.hasOwn(header, name)) throw new TokenRefused('The token has a header that is not accepted.')
+  if (typeof header.alg !== 'string') throw malformed()
+  if (header.kid !== undefined && (typeof header.kid !== 'string' || header.kid.length > 256)) throw malformed()
+  if (header.typ !== undefined && typeof header.typ !== 'string') throw malformed()
+  return { header, payload: readPart(body) }
+}
+
+/** Canonical: without padding, and with unused bits zero. Otherwise many texts would be the same token. */
+function isBase64Url(part: string): boolean {
+  if (!/^[A-Za-z0-9_-]*$/.test(part) || part.length % 4 === 1) return false
+  const unused = part.length % 4 === 2 ? 15 : part.length % 4 === 3 ? 3 : 0
+  const last = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'.indexOf(part.at(-1) ?? 'A')
+  return (last & unused) === 0
+}
+
+function readPart(part: string): JsonObject {
+  try {
+    return parseJsonBody(Buffer.from(part, 'base64url')).value
+  } catch (error) {
+    if (error instanceof RefusedRead) throw malformed()
+    throw error
+  }
+}
+
+function malformed(): TokenRefused {
+  return new TokenRefused('The token is malformed.')
+}

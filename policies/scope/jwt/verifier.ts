@@ -1,0 +1,163 @@
+/**
+ * Verifies tokens of the configured issuers with jose. A token is verified once however many plugins and requests look at
+ * it, until it expires or its issuer's keys change.
+ */
+
+import { createHash } from 'node:crypto'
+import type { CryptoKey } from 'jose'
+import { PortcullisError } from '../../errors.ts'
+import type { Claims, Deps, MaybePromise } from '../../policy.ts'
+import { checkClaims, checkTime, type Validity, validityOf } from './claims.ts'
+import type { IssuerConfig, JwtConfig } from './fields.ts'
+import { inlineKeySet, type KeySet, type MakeChooser, remoteKeySet } from './key-set.ts'
+import { readToken, TokenRefused } from './token.ts'
+
+export type Verification =
+  | { readonly type: 'verified'; readonly claims: Claims }
+  /** `reason` is fixed text. */
+  | { readonly type: 'refused'; readonly reason: string }
+
+export interface TokenVerifier {
+  /** @throws {PortcullisError} `jwks_unavailable` when nobody can tell now. */
+  verify(token: string): MaybePromise<Verification>
+}
+
+interface Trusted {
+  readonly issuer: IssuerConfig
+  readonly keys: KeySet
+}
+
+interface Verified extends Validity {
+  readonly result: Verification
+  readonly keys: KeySet
+  readonly version: number
+}
+
+/** One for all plugins of the process that trust the same issuers. */
+export function sharedVerifier(jwt: JwtConfig, deps: Deps): TokenVerifier {
+  // What only this plugin does with a token does not part the caches.
+  const { header: _header, forward: _forward, scope_claims: _claims, ...trust } = jwt
+  return deps.runtime.share('jwt.verifier', trust, () => createVerifier(jwt, deps))
+}
+
+export function createVerifier(jwt: JwtConfig, deps: Deps): TokenVerifier {
+  const { clock } = deps
+  const trusted = new Map(jwt.issuers.map((issuer) => [issuer.issuer, { issuer, keys: keySetOf(issuer, jwt, deps) }]))
+  const cache = new Map<string, Verified>()
+  const pending = new Map<string, Promise<Verification>>()
+  const seconds = () => clock.now() / 1_000
+
+  function remember(id: string, verified: Verified): void {
+    if (jwt.cache_size === 0) return
+    cache.delete(id)
+    cache.set(id, verified)
+    if (cache.size <= jwt.cache_size) return
+    const [oldest] = cache.keys()
+    if (oldest !== undefined) cache.delete(oldest)
+  }
+
+  function recall(id: string): Verification | undefined {
+    const found = cache.get(id)
+    if (found === undefined) return undefined
+    if (found.version === found.keys.version() && seconds() < found.until) return found.result
+    cache.delete(id)
+    return undefined
+  }
+
+  async function verifyNew(id: string, token: string): Promise<Verification> {
+    try {
+      const { header, payload } = readToken(token)
+      const { issuer, keys } = trustedFor(payload.iss)
+      const alg = String(header.alg)
+      if (!issuer.algorithms.some((allowed) => allowed === alg))
+        throw new TokenRefused('The token is signed with an algorithm that is not accepted.')
+      checkClaims(header, payload, issuer)
+      const validity = validityOf(payload, issuer, jwt.clock_tolerance_seconds)
+      checkTime(validity, seconds())
+      const found = await keys.find({ alg, ...(typeof header.kid === 'string' ? { kid: header.kid } : {}) })
+      if (found === undefined) throw new TokenRefused('The token is signed with an unknown key.')
+      await verifySignature(token, found.key, alg)
+      const result: Verification = { type: 'verified', claims: payload }
+      remember(id, { ...validity, result, keys, version: found.version })
+      return result
+    } catch (error) {
+      if (error instanceof TokenRefused) return { type: 'refused', reason: error.message }
+      throw error
+    }
+  }
+
+  function trustedFor(iss: unknown): Trusted {
+    const found = typeof iss === 'string' ? trusted.get(iss) : undefined
+    if (found === undefined) throw new TokenRefused('The token is not from a trusted issuer.')
+    return found
+  }
+
+  return {
+    verify(token) {
+      // Not the token itself: memory dumps outlive tokens.
+      const id = createHash('sha256').update(token).digest('base64')
+      const known = recall(id)
+      if (known !== undefined) return known
+      let running = pending.get(id)
+      if (running === undefined) {
+        running = verifyNew(id, token).finally(() => pending.delete(id))
+        pending.set(id, running)
+      }
+      return running
+    },
+  }
+}
+
+/** @throws {TokenRefused} */
+async function verifySignature(token: string, key: CryptoKey, alg: string): Promise<void> {
+  const { compactVerify, errors } = await import('jose')
+  try {
+    await compactVerify(token, key, { algorithms: [alg] })
+  } catch (error) {
+    // A TypeError is about the key: too small, or not for this algorithm.
+    if (error instanceof errors.JOSEError || error instanceof TypeError)
+      throw new TokenRefused('The signature of the token is wrong.')
+    throw error
+  }
+}
+
+const makeChooser: MakeChooser = async (jwks) => {
+  const { createLocalJWKSet, errors } = await import('jose')
+  const choose = createLocalJWKSet({ keys: jwks as readonly { readonly kty: string }[] as { kty: string }[] })
+  return {
+    async find(header) {
+      try {
+        return await choose({ ...header })
+      } catch (error) {
+        // No key, several of them, or one that cannot be imported.
+        if (error instanceof errors.JOSEError || error instanceof TypeError || isCryptoFault(error)) return undefined
+        throw error
+      }
+    },
+  }
+}
+
+/** WebCrypto's own error for a key that is none. */
+function isCryptoFault(error: unknown): boolean {
+  return error instanceof DOMException
+}
+
+function keySetOf(issuer: IssuerConfig, jwt: JwtConfig, deps: Deps): KeySet {
+  const { jwks, jwks_url: url } = issuer
+  if (jwks !== undefined) return inlineKeySet(jwks, makeChooser)
+  const { fetchDocument, clock, logger } = deps
+  if (url === undefined || fetchDocument === undefined)
+    throw new PortcullisError('no_network', 'This gateway cannot fetch a key set: give it inline, as `jwks`.')
+  return remoteKeySet({
+    url,
+    fetchDocument,
+    clock,
+    logger,
+    makeChooser,
+    refreshMs: jwt.refresh_seconds * 1_000,
+    cooldownMs: jwt.cooldown_seconds * 1_000,
+    staleMs: jwt.stale_seconds * 1_000,
+    timeoutMs: jwt.timeout_ms,
+    maxBytes: jwt.max_jwks_bytes,
+  })
+}
