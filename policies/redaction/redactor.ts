@@ -3,6 +3,7 @@
 import { PortcullisError } from '../errors.ts'
 import type { CustomPattern } from './custom.ts'
 import { compileCustom } from './custom.ts'
+import { findBareDates } from './detectors/dates.ts'
 import { compileDetectors } from './detectors/index.ts'
 import { findBareUrls } from './detectors/urls.ts'
 import { decode, stretches } from './encodings.ts'
@@ -94,7 +95,10 @@ export function createRedactor(options: RedactOptions = {}): Redactor {
   const find = (text: string): readonly Finding[] => {
     const scan = runScan(detectors, text)
     let candidates: Candidate[] = scan.candidates
-    if (scan.bare && families.includes('pii')) findBareUrls(scan)
+    if (scan.bare && families.includes('pii')) {
+      findBareUrls(scan)
+      findBareDates(scan)
+    }
     if (scan.hidden.length > 0) candidates = [...candidates, ...hiddenCandidates(detectors, text, scan.hidden)]
     for (const matcher of custom) candidates.push(...matcher(text))
     if (ignored.size > 0) candidates = candidates.filter((candidate) => !ignored.has(candidate.type))

@@ -71,6 +71,7 @@ export function surroundings(text: string, start: number, end: number, reach: nu
 const BARE_LIMIT = 200
 const TOKEN = /[^\s,;|()[\]{}<>"'`=]{1,200}/g
 const PROSE = /\p{L}{3}/u
+const MONTH = /^(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)\p{L}{0,6}$/iu
 /** A field's name before its value: at most three words. */
 const LABEL = /^\s*\p{L}{2,20}(?: \p{L}{1,20}){0,2}:\s/u
 
@@ -79,11 +80,11 @@ const LABEL = /^\s*\p{L}{2,20}(?: \p{L}{1,20}){0,2}:\s/u
  * nothing around a value can confirm or contradict it, and the doubtful ones are masked.
  */
 export function isBare(text: string): boolean {
-  if (text.length > BARE_LIMIT || text.length < 4 || /\n\s*\S|\]\(|^\s*[#*>-] /.test(text)) return false
+  if (text.length > BARE_LIMIT || text.length < 3 || /\n\s*\S|\]\(|^\s*[#*>-] /.test(text)) return false
   for (const [token] of text.replace(LABEL, '').matchAll(TOKEN)) {
     const word = token.replace(/^[:.\-_*!?]+|[:.\-_*!?]+$/g, '')
     if (/[\d.@:/]/.test(word) || !PROSE.test(word)) continue
-    if (!/^\p{Lu}{3}$/u.test(word)) return false
+    if (!/^\p{Lu}{3}$/u.test(word) && !MONTH.test(word)) return false
   }
   return true
 }

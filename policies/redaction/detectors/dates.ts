@@ -95,3 +95,17 @@ export function bareDateEnd(text: string, start: number): number {
   BARE.lastIndex = start
   return BARE.test(text) ? BARE.lastIndex : -1
 }
+
+const WITH_MONTH = new RegExp(`${WRITTEN}|(?<![a-z])${MONTH}-(?:(?:19|20)\\d\\d|\\d\\d)(?!\\d)`, 'gi')
+
+/** Dates with the name of a month, only for a text that is nothing but values. */
+export function findBareDates(scan: Scan): void {
+  for (const match of scan.text.matchAll(WITH_MONTH)) {
+    scan.candidates.push({
+      type: 'DATE',
+      start: match.index,
+      end: match.index + match[0].length,
+      priority: PRIORITY.guessed,
+    })
+  }
+}

@@ -20,6 +20,7 @@ import {
   findKey,
   findKubernetesSecret,
   findPassword,
+  findPasswordOption,
   findPem,
   findPutty,
   findSecret,
@@ -57,6 +58,7 @@ export function compileDetectors(families: ReadonlySet<Family>): Detectors {
     add(['putty-user-key-file-'], findPutty)
     add(['bearer', 'basic', 'token'], findAuthorization)
     add([' -u', '--user', '--proxy-user'], findCommandLineUser)
+    add([' -p'], findPasswordOption)
     add(['kind:'], findKubernetesSecret)
     add(BASE64_KEYWORDS, findBase64)
   }

@@ -77,6 +77,8 @@ function plainNumberEnd(text: string, at: number): number {
   if (isAlphanumeric(after) || after === 45 || after === 47) return -1
   if (after === 46 && isDigit(text.charCodeAt(end + 1))) return -1
   if (after !== 32 && after !== 41 && after !== 0xa0) return end
+  const next = text.charCodeAt(end + 1)
+  if (next >= 65 && next <= 90 && text.charCodeAt(end + 2) <= 90) return -1
   return digitsAhead(text, at) < 6 ? end : -1
 }
 
@@ -103,7 +105,7 @@ export function numberDetector(table: IdTable, families: ReadonlySet<Family>): T
   const secret = families.has('secret')
   return (scan: Scan, at: number) => {
     const { text, candidates } = scan
-    const plain = plainNumberEnd(text, at)
+    const plain = scan.bare ? -1 : plainNumberEnd(text, at)
     if (plain > 0) {
       scan.judged = plain
       return
@@ -176,7 +178,12 @@ export function numberDetector(table: IdTable, families: ReadonlySet<Family>): T
       const date = bareDateEnd(text, start)
       if (date > 0) return accept('DATE', start, date, PRIORITY.guessed)
     }
-    if (width < 5 && digitsAhead(text, start) < 6) return
+    if (width < 5 && digitsAhead(text, start) < 6) {
+      // Letters may go on what digits begin: `34 ABC 1234`.
+      const last = width === 2 ? findIdentifier(scan, table, start, shape) : -1
+      if (last > 0) scan.judged = Math.max(scan.judged, last)
+      return
+    }
     if (personal && (width === 4 || width >= 13)) {
       const card = identifierStartsAt(text, start) ? cardEnd(text, start, end) : -1
       if (card > 0 && identifierEndsAt(text, card)) return accept('CARD', start, card, PRIORITY.checked)

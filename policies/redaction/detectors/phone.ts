@@ -187,7 +187,7 @@ export function phoneAt(scan: Scan, at: number): { start: number; end: number; p
 
   if (plus) {
     const code = CALLING_CODE.exec(digits)?.[0]
-    if (code === undefined) return undefined
+    if (code === undefined || (first === ' ' && separators.length === 0)) return undefined
     const count = fitting(groups, LONGEST[code] ?? 15)
     const total = sumOf(groups, count)
     if (total < 8 || total > 15 || (separators.length === 0 && total < 9)) return undefined

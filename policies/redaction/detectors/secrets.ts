@@ -51,6 +51,8 @@ function isPassword(value: string, assigned: Assignment): boolean {
       return (hasDigit || symbols > 1) && wordiness(value) < 0.75 && value.length >= 6
     if (hasDigit || symbols > 0)
       return !/^[A-Za-z]+[_-][A-Za-z]+\d?$/.test(value) && !/^<|>$|<\/?[a-z]+>|^#[\w-]+$|^\.[\w-]+$|[?*]$/.test(value)
+    // One plain word, assigned to nothing but the word for a password.
+    if (/^[a-z]{6,24}$/.test(value) && assigned.suffix === '' && /^(?::?=|:)$/.test(assigned.operator)) return true
     return (
       /^[A-Za-z]{6,40}$/.test(value) &&
       (wordiness(value) < 0.5 || (/[a-z]/.test(value) && /^[A-Z]{2}|[a-z][A-Z]/.test(value) && wordiness(value) < 0.7))
@@ -62,6 +64,15 @@ function isPassword(value: string, assigned: Assignment): boolean {
   if (identifier && assigned.spaced) return wordiness(value) < 0.5 && value.length >= 8
   if (identifier) return value.length >= 6 && entropy(value) >= 2.2
   return !(assigned.operator === '(' || assigned.operator === ',' || assigned.operator === '|')
+}
+
+/** Names that say more than `token` does: their value is a secret even when it is a word. */
+const NAMED = /^(?:secret|.{2,12}key)$/i
+
+function isNamedSecret(value: string, assigned: Assignment): boolean {
+  if (!assigned.quoted || PASSWORD_WORDS.test(value) || /\s/.test(value)) return false
+  if (/^[a-z]{8,24}$/.test(value)) return assigned.suffix === '' && /^(?::?=|:)$/.test(assigned.operator)
+  return (value.match(/[^\w\s.\-:/,|\\^*]/g)?.length ?? 0) >= 5 && value.length >= 12
 }
 
 function isSecret(value: string, assigned: Assignment): boolean {
@@ -90,8 +101,11 @@ const OTHER_NAME =
 const NAME_BEFORE =
   /(?:public|public[-_ ]?key|primary|foreign|sort|partition|cache|csrf|xsrf|next|page|continuation|cursor|hot|mon|tur|don|translation|i18n|object|map|index|group|react|query|row|col|lang|short|arrow|storage|local|unique|composite)[-_. ]?$/i
 
+/** Names whose last word says that the value is something about a secret. */
+const OTHER_END = /(?:type|name|url|uri|path|file|length|count|size|format|expiry|expires|version)$/i
+
 function tellingName(strength: Strength, text: string, start: number, assigned: Assignment): boolean {
-  if (OTHER_NAME.test(assigned.suffix)) return false
+  if (OTHER_NAME.test(assigned.suffix) || OTHER_END.test(assigned.suffix)) return false
   if (strength === 'key' || strength === 'secret') {
     if (NAME_BEFORE.test(text.slice(Math.max(0, start - 14), start))) return false
   }
@@ -99,7 +113,7 @@ function tellingName(strength: Strength, text: string, start: number, assigned: 
   return assigned.suffix.split(/\s+/).length <= 3
 }
 
-function judge(scan: Scan, strength: Strength, start: number, assigned: Assignment): void {
+function judge(scan: Scan, strength: Strength, start: number, keywordEnd: number, assigned: Assignment): void {
   const { text } = scan
   let { end } = assigned
   if (!assigned.quoted) while (end > assigned.start && /[.)\]]/.test(text[end - 1] ?? '')) end--
@@ -112,12 +126,13 @@ function judge(scan: Scan, strength: Strength, start: number, assigned: Assignme
   ) {
     if (!(assigned.quoted && strength === 'password' && /[^\w\s.]{3}/.test(value) && /\d/.test(value))) return
   }
-  if (strength === 'password' && !assigned.quoted && wholeLine(scan, start, assigned)) return
+  const named = strength === 'secret' && NAMED.test(text.slice(start, keywordEnd))
+  if ((strength === 'password' || named) && !assigned.quoted && wholeLine(scan, start, assigned)) return
   const found =
     strength === 'password'
       ? isPassword(value, assigned)
       : strength === 'secret'
-        ? isSecret(value, assigned)
+        ? isSecret(value, assigned) || (named && isNamedSecret(value, assigned))
         : isKey(value, assigned)
   if (found)
     scan.candidates.push({
@@ -183,9 +198,34 @@ function assignedTo(strength: Strength): KeywordDetector {
       if (SHORT_WORDS.has(text.slice(start, end).toLowerCase())) return
     }
     const assigned = assignmentAt(text, end)
-    if (assigned !== undefined) judge(scan, strength, start, assigned)
-    if (strength === 'password') comparedBefore(scan, start)
+    if (assigned !== undefined) judge(scan, strength, start, end, assigned)
+    if (strength === 'password' || (strength === 'secret' && NAMED.test(text.slice(start, end))))
+      comparedBefore(scan, start)
+    if (strength === 'password' && assigned === undefined) afterLogin(scan, start, end)
   }
+}
+
+const LOGIN = /\b(?:login|user|account)[ \t]{1,4}\S{1,100}\s{1,4}$/
+
+/** `login bob password x` of a netrc file. */
+function afterLogin(scan: Scan, start: number, end: number): void {
+  if (!LOGIN.test(scan.text.slice(Math.max(0, start - 120), start))) return
+  maskOption(scan, end, /[ \t]{1,4}([^\s"'<>]{4,128})/y)
+}
+
+/** `sshpass -p x`, `docker login -u bob -p x`. */
+export const findPasswordOption: KeywordDetector = (scan, start, end) => {
+  const lead = scan.text.slice(Math.max(0, start - 90), start)
+  if (!/(?:sshpass|docker login|podman login|mysql|psql)\b[^\n|;]{0,80}$/.test(lead)) return
+  maskOption(scan, end, /[ =]?["']?([^\s"'<>$]{6,128})/y)
+}
+
+function maskOption(scan: Scan, end: number, pattern: RegExp): void {
+  pattern.lastIndex = end
+  const value = pattern.exec(scan.text)?.[1]
+  if (value === undefined || isPlaceholder(value) || !/\d/.test(value) || /^\d+$/.test(value)) return
+  const last = pattern.lastIndex
+  scan.candidates.push({ type: 'PASSWORD', start: last - value.length, end: last, priority: PRIORITY.assigned })
 }
 
 /** `"value" == password`: the value stands before the name. */
@@ -370,7 +410,10 @@ export const findPem: KeywordDetector = (scan, start) => {
   if (footer !== null) {
     const content = own.slice(0, footer.index)
     // Code that looks for the armour has it without a key inside.
-    if (content.replace(/[^A-Za-z0-9+/]/g, '').length < 16 && !scan.bare) {
+    if (
+      content.replace(/[^A-Za-z0-9+/]/g, '').length < 16 &&
+      !/^[A-Za-z0-9+/=\s]*[A-Za-z0-9+/][A-Za-z0-9+/=\s]*$/.test(content)
+    ) {
       readUntil.pem = body
       return
     }
@@ -391,10 +434,12 @@ export const findPem: KeywordDetector = (scan, start) => {
 /** PuTTY's private keys. */
 export const findPutty: KeywordDetector = (scan, start) => {
   const block =
-    /PuTTY-User-Key-File-\d[^\n]{0,80}(?:\r?\n(?:[A-Za-z-]{3,20}: [^\n]{0,120}|[A-Za-z0-9+/=]{1,80})){1,200}/iy
+    /PuTTY-User-Key-File-\d[^\n]{0,80}(?:\r?\n(?:[A-Za-z-]{3,20}: [^\n]{0,120}|[A-Za-z0-9+/=]{1,80})){0,200}/iy
   block.lastIndex = start
   if (start < scan.readUntil.pem || !block.test(scan.text)) return
   scan.readUntil.pem = block.lastIndex
+  // Code that reads such files has the first line alone.
+  if (scan.text.length > 200 && !scan.text.slice(start, block.lastIndex).includes('\n')) return
   scan.candidates.push({ type: 'PRIVATE_KEY', start, end: block.lastIndex, priority: PRIORITY.vendor })
 }
 
@@ -482,7 +527,7 @@ export function findShapedToken(scan: Scan, start: number, end: number): void {
   const value = match[0]
   if (UUID.test(value) || value.includes('//')) return
   const quoted = /["'`]/.test(text[first - 1] ?? '') && text[first - 1] === text[run.lastIndex]
-  if (/^[a-f0-9]{64}$/i.test(value) || (quoted && isHash(value))) {
+  if (/^(?:0x)?[a-f0-9]{64}$/i.test(value) || (quoted && isHash(value))) {
     scan.candidates.push({ type: 'SECRET', start: first, end: run.lastIndex, priority: PRIORITY.guessed })
     return
   }

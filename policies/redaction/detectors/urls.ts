@@ -48,13 +48,13 @@ function isTemplate(value: string): boolean {
   return /^[$%#]\w*$|^\$[({]|^%[A-Z_]+%$|^[*.…]+$|^:?[A-Z_]*PASS(?:WORD)?[A-Z_]*$/.test(value)
 }
 
-const HOST =
-  '(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\\.){1,8}(?:com|org|net|edu|gov|mil|int|io|co|ai|app|dev|info|biz|me|tv|cloud|online|site|shop|xyz|tech|eu|[a-z]{2})'
+const HOST = '(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\\.){1,8}[a-z]{2,18}'
 const WHOLE_URL = new RegExp(
   `(?:https?|ftp)://[^\\s"'<>]{3,2000}|(?:www\\.)?${HOST}(?::\\d{1,5})?(?:[/?#][^\\s"'<>]{0,1000})?`,
   'gi',
 )
-const FILE_NAME = /\.(?:js|ts|py|rb|rs|go|sh|md|cc|cs|pl|so|ps|vb|hs|mk|in|am|py|do|ml|h|c)$/i
+const FILE_NAME =
+  /\.(?:jsx?|tsx?|[mc][jt]s|py|rb|rs|go|sh|bat|mdx?|cc|cpp|hpp|cs|pl|so|ps|vb|hs|mk|in|am|do|ml|[hc]|json5?|ya?ml|toml|lock|txt|html?|css|s[ac]ss|less|png|jpe?g|gif|svg|webp|ico|pdf|csv|xml|zip|tar|t?gz|exe|dll|jar|java|class|kt|swift|php|lua|sql|db|log|conf|cfg|ini|env|map|test|spec|min|d|md5|sha\d*)$/i
 
 /** URLs and domains, only for a text that is nothing but values. */
 export function findBareUrls(scan: Scan): void {

@@ -17,6 +17,7 @@ export function vendorType(vendor: string): string {
 }
 
 const DEFAULT_ENTROPY = 2.5
+const STANDS_FOR = /x{8}|X{8}|\*{4}|\.{4}|0{16}/
 
 const TOKEN_CHARACTERS = new Uint8Array(128)
 for (const character of 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_~.+/-') {
@@ -57,7 +58,8 @@ export function tokenDetector(rule: TokenRule): KeywordDetector {
     if (match === null) return
     const value = match[1] ?? match[0]
     const first = match.index + match[0].lastIndexOf(value)
-    if (/x{8}|X{8}|\*{4}|\.{4}|0{16}/.test(value) || entropy(value) < least) return
+    if (least >= 1 && STANDS_FOR.test(value)) return
+    if (entropy(value) < least) return
     if (isPlaceholder(value) && /\b(?:your|example|placeholder)\b/i.test(value)) return
     scan.readUntil.token = first + value.length
     scan.candidates.push({ type, start: first, end: first + value.length, priority: PRIORITY.vendor })

@@ -51,7 +51,7 @@ export const DEVELOPER_TOKENS: readonly TokenRule[] = [
     keywords: ['_authtoken'],
     pattern: `_authToken\\s{0,3}=\\s{0,3}["']?([^\\s"'$#{}]{8,300})`,
     anyCase: true,
-    entropy: 2,
+    entropy: 0.5,
   },
   {
     vendor: 'npm',
