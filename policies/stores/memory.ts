@@ -44,21 +44,20 @@ export function createMemoryStore(options: MemoryStoreOptions): MemoryStore {
   const counters = createCounterTable()
   const spread = createSpread()
   const tickets = createTickets()
-  /** Settled reservations of other processes, and those that took nothing. */
+  /** Settled reservations of other processes. */
   const foreign = createRecentIds()
   const pool: MemorySeat[] = []
   const spare = createState()
-  // Lives are counted from anywhere, so that a reservation of an earlier process fits no counter of this one.
-  const firstEpoch = Math.floor(options.random.fraction() * 2 ** 52)
-  // In an array, because a variable would be boxed anew at every step.
-  const epochs = Float64Array.of(firstEpoch)
+  // Counted from anywhere, so that a reservation of another process is known as such.
+  const firstTicket = Math.floor(options.random.fraction() * 2 ** 52)
+  const epochs = new Int32Array(1)
   /** Where the counters of the latest reservations were: settling them need not look them up. */
   const hints = new Int32Array(HINTED_TICKETS * HINTED_CLAIMS).fill(NO_COUNTER)
   let unswept = 0
 
   const now = () => Math.floor(options.clock.now())
 
-  /** A life that no counter has had yet; one does for all counters of a request. */
+  /** A life that no counter has: they come again after four billion. One does for all counters of a request. */
   function nextEpoch(): number {
     const epoch = (epochs[0] ?? 0) + 1
     epochs[0] = epoch
@@ -125,7 +124,7 @@ export function createMemoryStore(options: MemoryStoreOptions): MemoryStore {
     if (counters.size + seats.length > maxCounters) assertSpace(seats)
     const result = admit(seats, t, epoch)
     const ticket = result.admitted ? tickets.next() : 0
-    if (result.admitted) result.ticket = ticket
+    if (result.admitted) result.ticket = firstTicket + ticket
     let added = 0
     for (let index = 0; index < seats.length; index++) {
       const seat = seats[index] as MemorySeat
@@ -147,28 +146,20 @@ export function createMemoryStore(options: MemoryStoreOptions): MemoryStore {
     return result
   }
 
-  function isFirst({ id, ticket, entries }: Settlement, t: number): boolean {
-    // Another process's ticket says nothing here; its counters had other lives.
-    const [entry] = entries
-    const ours = entry !== undefined && entry.epoch > firstEpoch && entry.epoch <= (epochs[0] ?? 0)
-    if (ticket !== undefined && ours) return tickets.settle(ticket)
-    if (foreign.has(id)) return false
-    foreign.add(id, t)
-    return true
-  }
-
-  function settle(settlement: Settlement): boolean {
+  function settle({ id, ticket = Number.NaN, entries }: Settlement): boolean {
     const t = now()
-    if (!isFirst(settlement, t)) return false
-    const { entries, ticket = 0 } = settlement
+    const ours = tickets.issued(ticket - firstTicket)
+    if (ours ? !tickets.settle(ticket - firstTicket) : foreign.has(id)) return false
+    if (!ours) foreign.add(id, t)
     const epoch = nextEpoch()
     for (let index = 0; index < entries.length; index++) {
       const entry = entries[index] as SettleEntry
       if (entry.actual === entry.reserved) continue
-      const hint = index < HINTED_CLAIMS ? (hints[hintOf(ticket, index)] ?? NO_COUNTER) : NO_COUNTER
-      const handle = counters.findAt(hint, entry.key)
+      // Another process's counter held the reservation; but what was used beyond it counts here as well.
+      if (!ours && entry.actual < entry.reserved) continue
+      const hint = ours && index < HINTED_CLAIMS ? hints[hintOf(ticket - firstTicket, index)] : NO_COUNTER
+      const handle = counters.findAt(hint ?? NO_COUNTER, entry.key)
       if (handle === NO_COUNTER) {
-        // Nothing to refund; but what was used beyond the reservation still counts.
         if (entry.actual < entry.reserved || counters.size >= maxCounters) continue
         begin(spare, entry.counter, t, epoch)
       } else {
@@ -225,7 +216,6 @@ export function createMemoryStore(options: MemoryStoreOptions): MemoryStore {
   }
 }
 
-/** A ticket that another store gave is no harm: hints are checked. */
 function hintOf(ticket: number, index: number): number {
   return (ticket % HINTED_TICKETS) * HINTED_CLAIMS + index
 }

@@ -5,6 +5,8 @@ const REMEMBERED = 2 ** 25
 
 export interface Tickets {
   next(): number
+  /** Whether this is the number of a reservation. */
+  issued(ticket: number): boolean
   /** False when it was settled before, or so long ago that nobody knows. */
   settle(ticket: number): boolean
 }
@@ -13,6 +15,7 @@ export function createTickets(remembered = REMEMBERED): Tickets {
   let issued = 0
   // Grows with the numbers issued, and is used in turn from then on.
   let settled = new Uint8Array(1024)
+  const isIssued = (ticket: number) => Number.isInteger(ticket) && ticket >= 0 && ticket < issued
   return {
     next() {
       const ticket = issued++
@@ -25,9 +28,10 @@ export function createTickets(remembered = REMEMBERED): Tickets {
       }
       return ticket
     },
+    issued: isIssued,
     settle(ticket) {
       // A whole byte of old numbers gives way at once.
-      if (!Number.isInteger(ticket) || ticket < 0 || ticket >= issued || ticket < issued - remembered + 8) return false
+      if (!isIssued(ticket) || ticket < issued - remembered + 8) return false
       const place = ticket % remembered
       const bit = 1 << (place & 7)
       const byte = settled[place >>> 3] ?? 0
