@@ -95,6 +95,7 @@ export function connectRedis(config: RedisConfig, deps: ConnectionDeps): RedisCo
       made.on('ready', () => {
         everReady = true
         refusal = undefined
+        if (clustered) connectNodes(made as Cluster)
         over()
         deps.onReady()
       })
@@ -133,6 +134,7 @@ export function connectRedis(config: RedisConfig, deps: ConnectionDeps): RedisCo
   function live(): Redis | Cluster {
     if (refusal !== undefined) throw refusal
     if (client === undefined || closed) throw new RedisFailure('not_connected', false)
+    if (clustered && client.status !== 'ready') throw new RedisFailure(lastError, false)
     return client
   }
 
@@ -238,6 +240,11 @@ export function connectRedis(config: RedisConfig, deps: ConnectionDeps): RedisCo
       client = undefined
     },
   }
+}
+
+/** Ahead of the first command, which would have to wait for it. A node that cannot be reached is noticed by commands. */
+function connectNodes(cluster: Cluster): void {
+  for (const node of cluster.nodes('master')) if (node.status === 'wait') node.connect().catch(() => undefined)
 }
 
 function isUnknownScript(error: unknown): boolean {

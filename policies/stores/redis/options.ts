@@ -37,7 +37,9 @@ export function redisOptions(config: RedisConfig, retryDelay: RetryDelay) {
 
 export function clusterOptions(config: RedisConfig, retryDelay: RetryDelay) {
   return {
-    enableOfflineQueue: false,
+    // Without it ioredis refuses commands while it connects to a node, in the words of a reply that was lost. The
+    // connection sends nothing before the cluster is ready, so that what waits has its node and its time limit.
+    enableOfflineQueue: true,
     clusterRetryStrategy: retryDelay,
     slotsRefreshInterval: SLOTS_REFRESH,
     slotsRefreshTimeout: config.connect_timeout_ms,
