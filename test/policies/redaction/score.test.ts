@@ -2,7 +2,15 @@ import { expect, test } from 'vitest'
 import { genericCases } from '../../fixtures/redaction/prose.ts'
 import { seeded } from '../../fixtures/redaction/random.ts'
 import type { Score } from '../../fixtures/redaction/score.ts'
-import { nationalCases, proseCases, scoreBenign, scoreCases, secretCases } from '../../fixtures/redaction/score.ts'
+import {
+  nationalCases,
+  PERSON,
+  personCases,
+  proseCases,
+  scoreBenign,
+  scoreCases,
+  secretCases,
+} from '../../fixtures/redaction/score.ts'
 
 function rates(scores: readonly Score[]): Record<string, number> {
   return Object.fromEntries(scores.map(({ family, found, total }) => [family, found / total]))
@@ -39,4 +47,8 @@ test.each(['code', 'prose'] as const)('benign %s: at most 1 % of the pieces has 
   const score = scoreBenign(kind, 1_500)
   expect(score.total).toBe(1_500)
   expect(score.found / score.total, score.missed.join(' | ')).toBeLessThanOrEqual(0.01)
+})
+
+test('names and street addresses, the opt-in level: at least 80 %', () => {
+  expectAtLeast(scoreCases(personCases(), PERSON), 0.8)
 })
