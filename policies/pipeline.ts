@@ -7,11 +7,13 @@ import type {
   Claims,
   Decision,
   Edits,
+  Ending,
   Exchange,
   HeaderMap,
   Logger,
   Outcome,
   PolicyInstance,
+  PolicyVerdict,
   Reject,
   Reservation,
 } from './policy.ts'
@@ -33,7 +35,14 @@ export interface PassVerdict {
   readonly claims?: Claims
 }
 
-export type Verdict = PassVerdict | (Reject & { readonly policy: string })
+export interface RejectVerdict extends Reject {
+  /** The policy that refused. */
+  readonly policy: string
+  /** What the policies before it had held; given back by now. Only for {@link Pipeline.observe}. */
+  readonly givenBack?: readonly Reservation[]
+}
+
+export type Verdict = PassVerdict | RejectVerdict
 
 export interface Pipeline {
   /** Largest body any policy reads, in bytes; 0 when none does. */
@@ -44,12 +53,17 @@ export interface Pipeline {
   decide(exchange: Exchange): Promise<Verdict>
   /** Never throws: a fault is logged and published. */
   settle(reservations: readonly Reservation[], outcome: Outcome): Promise<void>
+  /** Whether any policy wants to be told of every request that is over. */
+  readonly observes: boolean
+  /** Tells the policies that want to know. Never throws. */
+  observe(ending: Ending): void
 }
 
 const NOT_FORWARDED: Outcome = { ended: 'not_forwarded' }
 
 export function createPipeline(policies: readonly NamedInstance[], logger: Logger): Pipeline {
   const byName = new Map(policies.map((policy) => [policy.name, policy.instance]))
+  const observes = policies.some((policy) => policy.instance.observe !== undefined)
 
   async function settle(reservations: readonly Reservation[], outcome: Outcome): Promise<void> {
     for (const reservation of reservations) {
@@ -57,6 +71,16 @@ export function createPipeline(policies: readonly NamedInstance[], logger: Logge
         await byName.get(reservation.policy)?.settle?.(reservation, outcome)
       } catch (error) {
         reportFault(logger, `${reservation.policy}.settle`, error)
+      }
+    }
+  }
+
+  function observe(ending: Ending): void {
+    for (const { name, instance } of policies) {
+      try {
+        instance.observe?.(ending)
+      } catch (error) {
+        reportFault(logger, `${name}.observe`, error)
       }
     }
   }
@@ -77,7 +101,8 @@ export function createPipeline(policies: readonly NamedInstance[], logger: Logge
       const decision = await decideOne(name, instance, current, logger)
       if (decision.type === 'reject') {
         await settle(reservations, NOT_FORWARDED)
-        return { ...decision, policy: name }
+        const refused = { ...decision, policy: name }
+        return observes ? { ...refused, givenBack: reservations } : refused
       }
       body = decision.request?.body ?? body
       Object.assign(setHeaders, decision.request?.setHeaders)
@@ -101,7 +126,25 @@ export function createPipeline(policies: readonly NamedInstance[], logger: Logge
 
   const maxBodyBytes = Math.max(0, ...policies.map((policy) => policy.instance.maxBodyBytes ?? 0))
   const readsClaims = policies.some((policy) => policy.instance.readsClaims === true)
-  return { maxBodyBytes, readsClaims, decide, settle }
+  return { maxBodyBytes, readsClaims, decide, settle, observes, observe }
+}
+
+/** What a pipeline decided, as its observers are told. A pass has one verdict for each policy that held something. */
+export function verdictsOf(verdict: Verdict | Reject, fallbackPolicy: string): readonly PolicyVerdict[] {
+  if (verdict.type === 'reject')
+    return [{ policy: 'policy' in verdict ? verdict.policy : fallbackPolicy, decision: 'reject', code: verdict.code }]
+  const { reservations } = verdict
+  const wouldReject = verdict.wouldReject.map(({ code }) => code)
+  const names = reservations.length === 0 ? [fallbackPolicy] : reservations.map(({ policy }) => policy)
+  return names.map((policy, index) => {
+    const estimated = reservations[index]?.estimated
+    return {
+      policy,
+      decision: 'pass',
+      ...(wouldReject.length === 0 || index > 0 ? {} : { wouldReject }),
+      ...(estimated === undefined ? {} : { estimated }),
+    }
+  })
 }
 
 async function decideOne(

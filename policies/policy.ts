@@ -1,5 +1,6 @@
 /** The contract between policies, which decide, and gateway adapters, which act. */
 
+import type { Outputs } from './audit/ports.ts'
 import type { Code } from './errors.ts'
 import type { TapPlan } from './llm/tap.ts'
 import type { Delivered, Usage } from './llm/usage.ts'
@@ -126,6 +127,39 @@ export interface Outcome {
   readonly delivered?: Delivered
 }
 
+/** What one policy said about a request. */
+export interface PolicyVerdict {
+  readonly policy: string
+  readonly decision: 'pass' | 'reject'
+  readonly code?: Code
+  /** The refusals that shadow mode held back. */
+  readonly wouldReject?: readonly Code[]
+  readonly estimated?: { readonly input: number; readonly output: number }
+}
+
+/** A request that is over, as the gateway knows it: refused ones and those that no policy saw included. */
+export interface Ending {
+  readonly requestId?: string
+  readonly method?: string
+  /** What the upstream saw or would have seen, without the query. */
+  readonly path?: string
+  readonly route: RouteRef
+  readonly caller?: Caller
+  /** Epoch milliseconds. */
+  readonly startedAt?: number
+  /** Milliseconds from its first byte to its end. */
+  readonly durationMs?: number
+  /** Milliseconds until the upstream's head, when it was contacted. */
+  readonly upstreamMs?: number
+  /** What the caller got; absent when it left before a status was sent. */
+  readonly status?: number
+  readonly outcome: Outcome
+  /** Of every policy that is known to have judged it, in order. */
+  readonly verdicts: readonly PolicyVerdict[]
+  /** What the policies held for it, given back or settled by now. */
+  readonly reservations: readonly Reservation[]
+}
+
 /** A policy made for one config. Holds no state that must outlive it: see {@link Runtime}. */
 export interface PolicyInstance {
   /** Largest request body this policy reads, in bytes; absent when it reads none. */
@@ -136,6 +170,8 @@ export interface PolicyInstance {
   decide(exchange: Exchange): MaybePromise<Decision>
   /** Idempotent by `reservation.id`. */
   settle?(reservation: Reservation, outcome: Outcome): Promise<void>
+  /** Told of every request of the route once it is over, whoever answered it. The caller does not wait for it. */
+  observe?(ending: Ending): void
 }
 
 export interface Policy<F extends Fields> {
@@ -189,4 +225,6 @@ export interface Deps {
   openLimitStore(config: StoreConfig): LimitStore
   /** Absent where there is no network: then a config that needs it is refused. */
   readonly fetchDocument?: FetchDocument
+  /** Where audit records go. Absent where there is no such thing: then a config that needs it is refused. */
+  readonly outputs?: Outputs
 }
