@@ -100,6 +100,8 @@ function LlmEdge.log()
   local ended = report(state)
   each_entry(function(entry)
     entry.report = ended
+    -- What the reply needed is done with; less to send.
+    entry.reply_headers, entry.tap = nil, entry.tap and { protocol = entry.tap.protocol }
   end)
 end
 
