@@ -33,8 +33,9 @@ const LONGEST: Readonly<Record<string, number>> = {
 }
 
 const CONTEXT =
-  /(?:phone|\btel\b|\btel[.:]|t[eé]l[eé]ph|telefo|\bt[eé]l[.: ]|mobil|mobiel|\bmob\b|\bcell|celular|cellulare|\bfax|handy|rufnummer|durchwahl|\bruf|erreich|anruf|\bcall|\bdial|\bring|\btext (?:me|him|her|us)|contact|kontakt|hotline|whats ?app|\bsms\b|\bnum[eé]ro|\bn[uú]mero|\bnummer|\bnumber|appel|joindre|portable|llam|m[oó]vil|chiam|\bbel(?:len|t|)\b|zadzwo|kom[oó]rk|dzwo|ligu|ligar|telem[oó]vel|contat|recapito|puhelin|zavol|sun[aă]|电话|電話|전화|телефон|هاتف|फ़ोन)/
-const WEAK = /^(?:num[eé]ro|n[uú]mero|nummer|number)/
+  /(?:phone|\btel\b|\btel[.:]|t[eé]l[eé]ph|telefo|\bt[eé]l[.: ]|mobil|mobiel|\bmob\b|\bcell|celular|cellulare|\bfax|handy|rufnummer|durchwahl|\bruf|erreich|anruf|\bcall|\bdial|\bring|\btext (?:me|him|her|us)|\bc?ontact|contat|cont[aá]ct|contatt|kontakt|reach|bereik|melden sie|\bn[aå]r? (?:mig|oss)|\bfale |\bfala |odezw|hotline|whats ?app|\bsms\b|\bnum[eé]ro|\bn[uú]mero|\bnummer|\bnumer|\bnumber|appel|joindre|portable|llam|m[oó]vil|chiam|\bbel(?:len|t|)\b|zadzwo|kom[oó]rk|dzwo|ligu|ligar|telem[oó]vel|contat|recapito|puhelin|zavol|sun[aă]|电话|電話|전화|телефон|هاتف|फ़ोन)/
+const WEAK = /^(?:num[eé]ro|n[uú]mero|nummer|numer|number)/
+const OWN = /\b(?:my|mi|mio|mon|meine?|meu|mijn|m[oó]j|mitt)\s[^.!?]{0,30}$/
 /** Words that announce another kind of number. */
 const OTHER =
   /(?:order|invoice|ticket|case|issue|version|build|serial|account|acct|konto|iban|card|karte|carte|tarjeta|passport|licen[cs]e|tax|steuer|fiscal|social|ssn|\bid\b|article|artikel|reference|\bref\b|tracking|zip|postal|plz|isbn|issn|port|code|size|byte|row|line)/
@@ -188,9 +189,11 @@ export function phoneAt(scan: Scan, at: number): { start: number; end: number; p
   if (plus) {
     const code = CALLING_CODE.exec(digits)?.[0]
     if (code === undefined || (first === ' ' && separators.length === 0)) return undefined
-    const count = fitting(groups, LONGEST[code] ?? 15)
+    // A trunk zero in parentheses is written but not dialled.
+    const trunk = /^\D{0,2}\d{1,3}[ .-]?\(0/.test(text.slice(start, start + 10)) ? 1 : 0
+    const count = fitting(groups, (LONGEST[code] ?? 15) + trunk)
     const total = sumOf(groups, count)
-    if (total < 8 || total > 15 || (separators.length === 0 && total < 9)) return undefined
+    if (total < 8 || total > 15 + trunk || (separators.length === 0 && total < 9)) return undefined
     return finish(count, PRIORITY.checked)
   }
 
@@ -228,7 +231,7 @@ export function phoneAt(scan: Scan, at: number): { start: number; end: number; p
 
   const lead = text.slice(Math.max(0, start - 48), start).toLowerCase()
   const words = /[\p{L}☎]/u.test(lead) ? CONTEXT.exec(lead) : null
-  const weak = words !== null && WEAK.test(words[0])
+  const weak = words !== null && WEAK.test(words[0]) && !OWN.test(lead)
   const announced =
     words !== null &&
     !OTHER.test(weak ? lead : lead.slice(words.index + words[0].length)) &&

@@ -116,7 +116,12 @@ function tellingName(strength: Strength, text: string, start: number, assigned: 
 function judge(scan: Scan, strength: Strength, start: number, keywordEnd: number, assigned: Assignment): void {
   const { text } = scan
   let { end } = assigned
-  if (!assigned.quoted) while (end > assigned.start && /[.)\]]/.test(text[end - 1] ?? '')) end--
+  if (!assigned.quoted) {
+    // `[badge](https://host?token=x)](link)`: brackets close around a value, they do not belong to it.
+    const bracket = strength === 'password' ? -1 : text.slice(assigned.start, end).search(/[)\]]/)
+    if (bracket > 0) end = assigned.start + bracket
+    while (end > assigned.start && /[.)\]]/.test(text[end - 1] ?? '')) end--
+  }
   const value = text.slice(assigned.start, end)
   if (value.length < 4 || isPlaceholder(value) || isSequence(value)) return
   if (!tellingName(strength, text, start, assigned)) return

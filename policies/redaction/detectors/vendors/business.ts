@@ -43,7 +43,6 @@ export const BUSINESS_TOKENS: readonly TokenRule[] = [
     pattern: 'shp(?:at|ca|pa|ss)_[A-Za-z0-9]{32,64}',
     entropy: 2,
   },
-  token('Freemius', 'sk_', '[^\\s"\']{29}(?=["\'])', { entropy: 3.6 }),
   token('Gumroad', 'gmrd_', '[A-Za-z0-9_-]{40,60}'),
   token('Paddle', 'pdl_', '(?:live|sdbx)_apikey_[a-z0-9]{26}_[A-Za-z0-9]{22}_[A-Za-z0-9]{3}', { keywords: ['pdl_'] }),
   token('Lemon Squeezy', 'lmsq_', '[A-Za-z0-9]{40,80}'),
