@@ -45,6 +45,8 @@ function cardEnd(text: string, start: number, end: number): number {
   CARD_GROUPS.lastIndex = start
   const match = CARD_GROUPS.exec(text)
   if (match === null) return -1
+  // A column of a hex dump or a table goes on before and behind.
+  if (/[0-9A-F]{4} $/i.test(text.slice(Math.max(0, start - 5), start))) return -1
   const digits = match[0].replace(/[ -]/g, '')
   if (isCard(digits)) return CARD_GROUPS.lastIndex
   if (digits.length === 19 && isCard(digits.slice(0, 16))) return start + 19

@@ -209,7 +209,8 @@ export function phoneAt(scan: Scan, at: number): { start: number; end: number; p
     if (code !== undefined) {
       const count = fitting(groups, 2 + (LONGEST[code] ?? 15))
       const total = sumOf(groups, count)
-      if (total >= 11 && (grouped || total >= 12)) return finish(count, PRIORITY.shaped)
+      const dump = groups.slice(0, count).every((group) => group === 4)
+      if (total >= 11 && !dump && (grouped || total >= 12)) return finish(count, PRIORITY.shaped)
     }
   }
 

@@ -486,7 +486,7 @@ export const findCommandLineUser: KeywordDetector = (scan, _start, end) => {
   if (match === null) return
   const value = match[1] ?? match[2] ?? match[3] ?? ''
   const password = value.slice(value.indexOf(':') + 1)
-  if (isPlaceholder(password) || /^[$%{<]|\/\/|^\d+$/.test(password)) return
+  if (isPlaceholder(password) || /^[$%{<:]|\/\/|^\d+$/.test(password)) return
   const last = USER.lastIndex - (match[3] === undefined ? 1 : 0)
   scan.candidates.push({ type: 'PASSWORD', start: last - value.length, end: last, priority: PRIORITY.assigned })
 }
