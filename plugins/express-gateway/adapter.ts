@@ -1,7 +1,7 @@
 /** A Portcullis policy as a policy of Express Gateway. */
 
 import { CODES, PortcullisError } from '../../policies/errors.ts'
-import { createPipeline, type Pipeline } from '../../policies/pipeline.ts'
+import { createPipeline, type Pipeline, withClaims } from '../../policies/pipeline.ts'
 import type { Caller, Deps, Exchange, MaybePromise, Policy, Reject } from '../../policies/policy.ts'
 import type { Fields } from '../../policies/schema/fields.ts'
 import { toJsonSchema } from '../../policies/schema/json-schema.ts'
@@ -105,7 +105,8 @@ function exchangeOf(judging: Judging, passage: Passage, context: EgContext, site
     body: () => passage.readBody(pipeline.maxBodyBytes),
     caller() {
       const key = carriedKey(request, site.keyAuth)
-      caller ??= callerOf(request, { services, key, mayHoldClaims: site.mayHoldClaims })
+      const own = () => callerOf(request, { services, key, mayHoldClaims: site.mayHoldClaims })
+      caller ??= passage.claims === undefined ? own() : withClaims({ caller: own }, passage.claims)
       return caller
     },
   }

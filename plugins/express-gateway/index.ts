@@ -1,6 +1,7 @@
 /** The Express Gateway plugin. Its loader `require`s this module and reads the exports below. */
 
 import type { Logger } from '../../policies/policy.ts'
+import { scope } from '../../policies/scope/index.ts'
 import { tokenLimit } from '../../policies/token-limit/index.ts'
 import { createDeps } from '../deps.ts'
 import { adaptPolicy, schemaId } from './adapter.ts'
@@ -12,7 +13,7 @@ import { asList } from './pipelines.ts'
 /** Of the plugin interface, not of this package. */
 export const version = '1.2.0'
 
-export const policies = ['llm-key', tokenLimit.name]
+export const policies = ['llm-key', scope.name, tokenLimit.name]
 
 /** Settings under `plugins` in `system.config.yml`. */
 export const schema = {
@@ -34,6 +35,7 @@ export function init(context: PluginContext): void {
   const synchronousConditions = asList(context.settings.synchronous_conditions).map(String)
   answerBrokenRequests(context, deps.random.id)
   context.registerPolicy(llmKey({ logger, synchronousConditions }))
+  context.registerPolicy(adaptPolicy(scope, { deps, services: context.services, synchronousConditions }))
   context.registerPolicy(adaptPolicy(tokenLimit, { deps, services: context.services, synchronousConditions }))
 }
 

@@ -7,7 +7,7 @@ import type { ClientRequest, IncomingMessage } from 'node:http'
 import type { PassThrough, Readable } from 'node:stream'
 import { mergeTaps, type TapPlan } from '../../policies/llm/tap.ts'
 import type { PassVerdict, Pipeline } from '../../policies/pipeline.ts'
-import type { Logger, Outcome, Reject } from '../../policies/policy.ts'
+import type { Claims, Logger, Outcome, Reject } from '../../policies/policy.ts'
 import { answer, convertErrors, protocolOf } from './answers.ts'
 import { createRequestBody } from './body.ts'
 import type { EgContext, EgRequest, EgResponse } from './eg.ts'
@@ -20,6 +20,8 @@ export interface Passage {
   readonly requestId: string
   /** The body as the policies so far leave it. @throws as `RequestBody.read` does. */
   readBody(maxBytes: number): Promise<Uint8Array | undefined>
+  /** Of a token that a policy so far verified. */
+  readonly claims: Claims | undefined
   /** True once nothing can be sent any more. */
   readonly over: boolean
   /** Keeps a verdict's reservations until the end, and its edits until the request is forwarded. */
@@ -213,6 +215,9 @@ function createPassage(request: EgRequest, response: EgResponse, options: Passag
   return {
     requestId,
     readBody: async (maxBytes) => editedBody() ?? body.read(maxBytes),
+    get claims() {
+      return held.map(({ verdict }) => verdict.claims).findLast((claims) => claims !== undefined)
+    },
     get over() {
       return response.destroyed || response.writableEnded
     },

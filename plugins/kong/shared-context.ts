@@ -19,7 +19,7 @@
 
 import { PortcullisError } from '../../policies/errors.ts'
 import type { TapReport, TapWire } from '../../policies/llm/tap.ts'
-import type { Reservation } from '../../policies/policy.ts'
+import type { Claims, Reservation } from '../../policies/policy.ts'
 
 export const CONTRACT_VERSION = 1
 
@@ -48,6 +48,11 @@ export const FACT_HEADERS = [
   'content-type',
   'transfer-encoding',
   'upgrade',
+  'x-http-method',
+  'x-http-method-override',
+  'x-method-override',
+  'x-original-url',
+  'x-rewrite-url',
 ] as const
 
 /** `kong.ctx.shared.portcullis_facts`: the request as the upstream will get it. Written once, by `llm-edge` access. */
@@ -113,6 +118,8 @@ export interface PluginEntry {
   readonly tap?: TapWire
   /** JSON text of the reservations. Opaque to Lua. */
   readonly reservations?: string
+  /** JSON text of the claims of a token that the plugin verified, for the plugins after it. Opaque to Lua. */
+  readonly claims?: string
   /** Set by `llm-edge` log. */
   readonly report?: Report
 }
@@ -191,6 +198,7 @@ export interface EntryParts {
   readonly replyHeaders: Readonly<Record<string, string>>
   readonly tap: TapWire | undefined
   readonly reservations: readonly Reservation[]
+  readonly claims?: Claims | undefined
 }
 
 export function makeEntry(parts: EntryParts): PluginEntry {
@@ -201,6 +209,24 @@ export function makeEntry(parts: EntryParts): PluginEntry {
     ...(replyHeaders.length === 0 ? {} : { reply_headers: replyHeaders }),
     ...(parts.tap === undefined ? {} : { tap: parts.tap }),
     ...(parts.reservations.length === 0 ? {} : { reservations: JSON.stringify(parts.reservations) }),
+    ...(parts.claims === undefined ? {} : { claims: JSON.stringify(parts.claims) }),
+  }
+}
+
+/**
+ * The claims that an earlier plugin verified; undefined when it did not run or saw no token.
+ * @throws {PortcullisError} `kong_context_malformed` naming the field, never its value.
+ */
+export function readClaims(plugin: string, value: unknown): Claims | undefined {
+  if (value === undefined || value === null) return undefined
+  const at = `${entryKey(plugin)}.claims`
+  const { claims } = objectAt(value, entryKey(plugin))
+  if (claims === undefined) return undefined
+  if (typeof claims !== 'string') throw malformed(at)
+  try {
+    return objectAt(JSON.parse(claims), at)
+  } catch {
+    throw malformed(at)
   }
 }
 

@@ -5,7 +5,8 @@ local sha256_hex = require("kong.tools.sha256").sha256_hex
 local MAX_PACKED_BODY = 65536
 local HEADERS = {
   "accept", "accept-encoding", "anthropic-beta", "anthropic-version", "connection", "content-encoding",
-  "content-length", "content-type", "transfer-encoding", "upgrade",
+  "content-length", "content-type", "transfer-encoding", "upgrade", "x-http-method", "x-http-method-override",
+  "x-method-override", "x-original-url", "x-rewrite-url",
 }
 
 --- A plain copy of a list of strings; nil for none, since an empty Lua table is neither list nor object.

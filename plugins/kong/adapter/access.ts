@@ -4,11 +4,20 @@ import { CODES, PortcullisError, RefusedRead } from '../../../policies/errors.ts
 import { recognise } from '../../../policies/llm/operations.ts'
 import type { Protocol } from '../../../policies/llm/protocol.ts'
 import { tapWire } from '../../../policies/llm/tap-wire.ts'
-import type { PassVerdict, Pipeline, Verdict } from '../../../policies/pipeline.ts'
-import type { Clock, Edits, Exchange, Logger, Reject, Reservation } from '../../../policies/policy.ts'
+import { type PassVerdict, type Pipeline, type Verdict, withClaims } from '../../../policies/pipeline.ts'
+import type {
+  Caller,
+  Clock,
+  Edits,
+  Exchange,
+  Logger,
+  MaybePromise,
+  Reject,
+  Reservation,
+} from '../../../policies/policy.ts'
 import { refusalReply } from '../../../policies/reply.ts'
 import { publish } from '../../../policies/telemetry.ts'
-import { entryKey, FACTS_KEY, type Facts, makeEntry, readFacts } from '../shared-context.ts'
+import { entryKey, FACTS_KEY, type Facts, makeEntry, readClaims, readFacts } from '../shared-context.ts'
 import { UNAVAILABLE, UNKNOWN_REQUEST } from '../unavailable.ts'
 import { exchangeFromFacts } from './exchange-facts.ts'
 import { exchangeFromPdk } from './exchange-pdk.ts'
@@ -72,10 +81,32 @@ async function decide(kong: KongPdk, turn: Turn, seen: Seen, options: AccessOpti
     seen.exchange = exchange
     seen.facts = facts
     if (facts?.headers_truncated === true) return TRUNCATED
-    return await options.pipeline.decide(exchange)
+    return await options.pipeline.decide(seesClaims(options) ? withEarlierClaims(exchange, kong, turn) : exchange)
   } catch (error) {
     reportFault(options, error)
     return UNAVAILABLE
+  }
+}
+
+/** The plugin that verifies tokens, once for all that come after it. */
+const VERIFIER = 'llm-scope'
+
+function seesClaims({ plugin, pipeline }: AccessOptions): boolean {
+  return pipeline.readsClaims && plugin !== VERIFIER
+}
+
+function withEarlierClaims(exchange: Exchange, kong: KongPdk, turn: Turn): Exchange {
+  let reading: MaybePromise<Caller> | undefined
+  async function read(): Promise<Caller> {
+    const claims = readClaims(VERIFIER, await turn.call(() => kong.ctx.shared.get(entryKey(VERIFIER))))
+    return claims === undefined ? exchange.caller() : withClaims(exchange, claims)
+  }
+  return {
+    ...exchange,
+    caller() {
+      reading ??= read()
+      return reading
+    },
   }
 }
 
@@ -91,6 +122,7 @@ async function letThrough(kong: KongPdk, verdict: PassVerdict, seen: Seen, optio
       replyHeaders: withEdge ? verdict.replyHeaders : {},
       tap: verdict.tap === undefined || !withEdge ? undefined : tapWire(verdict.tap),
       reservations: verdict.reservations,
+      claims: verdict.claims,
     })
     marked = true
     verdict.reservations.forEach(options.onReserved)
