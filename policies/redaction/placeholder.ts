@@ -1,6 +1,6 @@
 /** Placeholders whose keyed tag lets equal values be matched without being recovered. */
 
-import { createHmac } from 'node:crypto'
+import { createHmac, hash } from 'node:crypto'
 import { PortcullisError } from '../errors.ts'
 
 export interface TagOptions {
@@ -22,6 +22,25 @@ const DEFAULT_ROTATION = 86_400
 const MIN_KEY_BYTES = 16
 const CACHED = 256
 
+const BLOCK_BYTES = 64
+
+/**
+ * HMAC-SHA-256 (RFC 2104) in hex under one key of at most 64 bytes. Two one-shot hashes cost a fifth of `createHmac`,
+ * which makes a key object for every value.
+ */
+export function hmacSha256(key: Uint8Array): (message: string) => string {
+  const inner = Buffer.alloc(BLOCK_BYTES, 0x36)
+  const outer = Buffer.alloc(BLOCK_BYTES, 0x5c)
+  for (const [i, byte] of key.entries()) {
+    inner[i] = byte ^ 0x36
+    outer[i] = byte ^ 0x5c
+  }
+  return (message) => {
+    const digest = hash('sha256', Buffer.concat([inner, Buffer.from(message)]), 'buffer')
+    return hash('sha256', Buffer.concat([outer, digest]), 'hex')
+  }
+}
+
 /**
  * Makes placeholders such as `[EMAIL:7f3a]`. The key of a tag is HMAC-SHA-256(key, tenant and period), the tag
  * HMAC-SHA-256(that, type and value), cut.
@@ -39,14 +58,16 @@ export function createTagger(options: TagOptions): Tagger {
     throw new PortcullisError('invalid_options', 'now is needed to rotate tags')
   const period = rotateSeconds > 0 ? Math.floor((now ?? 0) / 1000 / rotateSeconds) : 0
   const derived = createHmac('sha256', key).update(`${tenant.length}:${tenant}:${rotateSeconds}:${period}`).digest()
+  const mac = hmacSha256(derived)
   const cache = new Map<string, string>()
   return (type, value) => {
     const id = `${type}:${value}`
     const known = cache.get(id)
     if (known !== undefined) return known
-    const tag = createHmac('sha256', derived).update(id).digest('hex').slice(0, tagLength)
+    const tag = mac(id).slice(0, tagLength)
     const placeholder = `[${type}:${tag}]`
-    if (cache.size < CACHED) cache.set(id, placeholder)
+    if (cache.size >= CACHED) cache.clear()
+    cache.set(id, placeholder)
     return placeholder
   }
 }

@@ -101,12 +101,17 @@ function leadingStarts(text: string, start: number): readonly number[] {
   return far < 0 ? [near] : [far, near]
 }
 
+function accept(scan: Scan, type: string, start: number, end: number, priority: number): void {
+  scan.candidates.push({ type, start, end, priority })
+  scan.judged = Math.max(scan.judged, end)
+}
+
 /** The detector for digits, with the identifier rules that are switched on. */
 export function numberDetector(table: IdTable, families: ReadonlySet<Family>): TriggerDetector {
   const personal = families.has('pii')
   const secret = families.has('secret')
   return (scan: Scan, at: number) => {
-    const { text, candidates } = scan
+    const { text } = scan
     const plain = scan.bare ? -1 : plainNumberEnd(text, at)
     if (plain > 0) {
       scan.judged = plain
@@ -134,28 +139,24 @@ export function numberDetector(table: IdTable, families: ReadonlySet<Family>): T
       }
     }
 
-    const accept = (type: string, first: number, last: number, priority: number) => {
-      candidates.push({ type, start: first, end: last, priority })
-      scan.judged = Math.max(scan.judged, last)
-    }
-
     const digitFirst = isDigit(text.charCodeAt(start))
     if (secret && width >= 20) findShapedToken(scan, start, end)
     if (personal) {
       if (width === 2 || width === 4) {
         const mac = dashedMac(text, start, end)
-        if (mac !== undefined) return accept('MAC', mac.start, mac.end, PRIORITY.checked)
+        if (mac !== undefined) return accept(scan, 'MAC', mac.start, mac.end, PRIORITY.checked)
       }
       if (digitFirst && width <= 3 && text.charCodeAt(end) === 46) {
         const address = ipv4End(scan, start)
-        if (address > 0) return accept('IP', start, address, PRIORITY.checked)
+        if (address > 0) return accept(scan, 'IP', start, address, PRIORITY.checked)
       }
       if (!digitFirst && width >= 4 && isDigit(text.charCodeAt(start + 2)) && isDigit(text.charCodeAt(start + 3))) {
         const iban = identifierStartsAt(text, start) ? ibanEnd(text, start) : -1
-        if (iban > 0 && !isAlphanumeric(text.charCodeAt(iban))) return accept('IBAN', start, iban, PRIORITY.checked)
+        if (iban > 0 && !isAlphanumeric(text.charCodeAt(iban)))
+          return accept(scan, 'IBAN', start, iban, PRIORITY.checked)
       }
       if (width >= 26 && isCryptoAddress(text.slice(start, end))) {
-        return accept('CRYPTO_ADDRESS', start, end, PRIORITY.checked)
+        return accept(scan, 'CRYPTO_ADDRESS', start, end, PRIORITY.checked)
       }
     }
 
@@ -178,7 +179,7 @@ export function numberDetector(table: IdTable, families: ReadonlySet<Family>): T
     }
     if (personal && scan.bare) {
       const date = bareDateEnd(text, start)
-      if (date > 0) return accept('DATE', start, date, PRIORITY.guessed)
+      if (date > 0) return accept(scan, 'DATE', start, date, PRIORITY.guessed)
     }
     if (width < 5 && digitsAhead(text, start) < 6) {
       // Letters may go on what digits begin: `34 ABC 1234`.
@@ -188,11 +189,11 @@ export function numberDetector(table: IdTable, families: ReadonlySet<Family>): T
     }
     if (personal && (width === 4 || width >= 13)) {
       const card = identifierStartsAt(text, start) ? cardEnd(text, start, end) : -1
-      if (card > 0 && identifierEndsAt(text, card)) return accept('CARD', start, card, PRIORITY.checked)
+      if (card > 0 && identifierEndsAt(text, card)) return accept(scan, 'CARD', start, card, PRIORITY.checked)
     }
     const identifier = findIdentifier(scan, table, start, shape)
     const phone = personal ? phoneAt(scan, start) : undefined
     if (identifier > 0) scan.judged = Math.max(scan.judged, identifier)
-    if (phone !== undefined && phone.end >= identifier) accept('PHONE', phone.start, phone.end, phone.priority)
+    if (phone !== undefined && phone.end >= identifier) accept(scan, 'PHONE', phone.start, phone.end, phone.priority)
   }
 }

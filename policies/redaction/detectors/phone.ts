@@ -145,8 +145,29 @@ function validSomewhere(scan: Scan, digits: string): boolean {
   return false
 }
 
+interface PhoneRange {
+  readonly start: number
+  readonly end: number
+  readonly priority: number
+}
+
+function finish(
+  text: string,
+  start: number,
+  ends: readonly number[],
+  count: number,
+  priority: number,
+): PhoneRange | undefined {
+  const end = ends[count - 1]
+  if (end === undefined) return undefined
+  const following = text.charCodeAt(end)
+  if (isWord(following) && !/^[ ,;]{0,2}(?:x|ext)/i.test(text.slice(end, end + 5))) return undefined
+  if (following === 37 || (following === 44 && isDigit(text.charCodeAt(end + 1)))) return undefined
+  return { start, end: withExtension(text, end), priority }
+}
+
 /** The range of a telephone number whose first digit run starts at `at`, or undefined. */
-export function phoneAt(scan: Scan, at: number): { start: number; end: number; priority: number } | undefined {
+export function phoneAt(scan: Scan, at: number): PhoneRange | undefined {
   const { text } = scan
   let start = at
   let plus = false
@@ -177,15 +198,6 @@ export function phoneAt(scan: Scan, at: number): { start: number; end: number; p
   // Eight short groups in a row are a table or a dump.
   if (groups.length === MAX_GROUPS && digits.length <= 2 * MAX_GROUPS) scan.readUntil.table = ends[4] ?? 0
 
-  const finish = (count: number, priority: number) => {
-    const end = ends[count - 1]
-    if (end === undefined) return undefined
-    const following = text.charCodeAt(end)
-    if (isWord(following) && !/^[ ,;]{0,2}(?:x|ext)/i.test(text.slice(end, end + 5))) return undefined
-    if (following === 37 || (following === 44 && isDigit(text.charCodeAt(end + 1)))) return undefined
-    return { start, end: withExtension(text, end), priority }
-  }
-
   if (plus) {
     const code = CALLING_CODE.exec(digits)?.[0]
     if (code === undefined || (first === ' ' && separators.length === 0)) return undefined
@@ -194,7 +206,7 @@ export function phoneAt(scan: Scan, at: number): { start: number; end: number; p
     const count = fitting(groups, (LONGEST[code] ?? 15) + trunk)
     const total = sumOf(groups, count)
     if (total < 8 || total > 15 + trunk || (separators.length === 0 && total < 9)) return undefined
-    return finish(count, PRIORITY.checked)
+    return finish(text, start, ends, count, PRIORITY.checked)
   }
 
   const grouped = separators.length > 0
@@ -210,7 +222,7 @@ export function phoneAt(scan: Scan, at: number): { start: number; end: number; p
       const count = fitting(groups, 2 + (LONGEST[code] ?? 15))
       const total = sumOf(groups, count)
       const dump = groups.slice(0, count).every((group) => group === 4)
-      if (total >= 11 && !dump && (grouped || total >= 12)) return finish(count, PRIORITY.shaped)
+      if (total >= 11 && !dump && (grouped || total >= 12)) return finish(text, start, ends, count, PRIORITY.shaped)
     }
   }
 
@@ -221,12 +233,12 @@ export function phoneAt(scan: Scan, at: number): { start: number; end: number; p
   if (american && northAmerican(digits.slice(0, 10 + leading))) {
     const marks = separators.slice(leading, leading + 2)
     const firm = paren || marks.every((mark) => mark === '-') || marks.every((mark) => mark === '.') || leading === 1
-    if (firm) return finish(3 + leading, PRIORITY.shaped)
+    if (firm) return finish(text, start, ends, 3 + leading, PRIORITY.shaped)
   }
   if (paren && grouped && separators[0]?.startsWith(')') && a >= 2 && a <= 5) {
     const total = sumOf(groups, fitting(groups, 12))
     if (total >= 8 && groups.slice(1).every((group) => group >= 2)) {
-      return finish(fitting(groups, 12), PRIORITY.shaped)
+      return finish(text, start, ends, fitting(groups, 12), PRIORITY.shaped)
     }
   }
 
@@ -245,7 +257,7 @@ export function phoneAt(scan: Scan, at: number): { start: number; end: number; p
   if (announced && digits.length >= 7 && !/^(?:19|20)\d{6}$/.test(digits)) {
     const count = fitting(groups, 13)
     if (sumOf(groups, count) >= 7 && !looksLikeDate(text.slice(at, ends[count - 1])))
-      return finish(count, PRIORITY.shaped)
+      return finish(text, start, ends, count, PRIORITY.shaped)
   }
 
   if (digits.startsWith('0') && grouped && !OTHER.test(lead)) {
@@ -263,7 +275,7 @@ export function phoneAt(scan: Scan, at: number): { start: number; end: number; p
     ) {
       const value = digits.slice(0, total)
       if (/^0[1-9]/.test(value) && !looksLikeDate(text.slice(at, ends[count - 1])) && validSomewhere(scan, value)) {
-        return finish(count, PRIORITY.shaped)
+        return finish(text, start, ends, count, PRIORITY.shaped)
       }
     }
   }
@@ -272,7 +284,7 @@ export function phoneAt(scan: Scan, at: number): { start: number; end: number; p
     const count = fitting(groups, 13)
     if (!looksLikeDate(text.slice(at, ends[count - 1]))) {
       const possible = isPossiblePhoneNumber(digits, 'US') || grouped || digits.length >= 9
-      if (possible) return finish(count, PRIORITY.guessed)
+      if (possible) return finish(text, start, ends, count, PRIORITY.guessed)
     }
   }
   return undefined

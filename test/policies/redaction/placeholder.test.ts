@@ -1,5 +1,7 @@
+import { createHmac } from 'node:crypto'
 import { expect, test } from 'vitest'
 import { createRedactor, redact } from '../../../policies/redaction/index.ts'
+import { hmacSha256 } from '../../../policies/redaction/placeholder.ts'
 
 const DAY = 86_400_000
 const key = 'a key of more than sixteen bytes'
@@ -71,5 +73,13 @@ test('text is cut after redaction, never through a placeholder or a character', 
     expect(cut.text).not.toMatch(/\[[A-Z]*$/)
     expect(cut.text).not.toMatch(/[\uD800-\uDBFF]$/)
     expect(cut.truncated).toBe(cut.text !== whole)
+  }
+})
+
+test('the short way to an HMAC gives what node:crypto gives', () => {
+  for (const message of ['', 'EMAIL:jane@example.com', 'Grüße 😀', 'x'.repeat(1_000)]) {
+    for (const bytes of [Buffer.alloc(32, 7), Buffer.from(key), Buffer.alloc(64, 255)]) {
+      expect(hmacSha256(bytes)(message)).toBe(createHmac('sha256', bytes).update(message).digest('hex'))
+    }
   }
 })
