@@ -11,6 +11,9 @@ const LONG = 4 + LIVE_SLOTS
 const CHUNK_BITS = 12
 const RECORDS_PER_CHUNK = 1 << CHUNK_BITS
 
+/** Free records passed over for each counter visited. */
+const HOLES_PER_VISIT = 4
+
 /** Names a record until the counter is saved or removed. */
 export type Handle = number
 export const NO_COUNTER: Handle = -1
@@ -50,6 +53,8 @@ export function createCounterTable(): CounterTable {
   const short = createSlab(SHORT)
   const long = createSlab(LONG)
   let visited = 0
+  // Asking a Map for its size costs more than adding up.
+  let size = 0
 
   const slabOf = (handle: Handle) => ((handle & 1) === 0 ? short : long)
 
@@ -93,7 +98,7 @@ export function createCounterTable(): CounterTable {
 
   return {
     get size() {
-      return handles.size
+      return size
     },
 
     find: (key) => handles.get(key) ?? NO_COUNTER,
@@ -120,11 +125,14 @@ export function createCounterTable(): CounterTable {
       const isLong = state.only === SEVERAL
       let place = handle
       if (handle === NO_COUNTER || (handle & 1) !== (isLong ? 1 : 0)) {
+        // The key that is there already: another string of the same text would cost its memory again.
+        const kept = handle === NO_COUNTER ? key : (slabOf(handle).keys[handle >> 1] ?? key)
         if (handle !== NO_COUNTER) release(handle)
-        place = add(key, isLong)
+        else size++
+        place = add(kept, isLong)
       }
       const slab = slabOf(place)
-      slab.specs[place >> 1] = counter
+      if (slab.specs[place >> 1] !== counter) slab.specs[place >> 1] = counter
       const chunk = chunkOf(slab, place)
       const offset = offsetOf(slab, place)
       chunk[offset] = state.at
@@ -141,16 +149,21 @@ export function createCounterTable(): CounterTable {
       if (handle === undefined) return
       handles.delete(key)
       release(handle)
+      size--
     },
 
     visit(count, visitor) {
+      let holes = HOLES_PER_VISIT * count
       for (let left = count; left > 0; left--) {
         if (visited >= short.keys.length + long.keys.length) visited = 0
         const slab = visited < short.keys.length ? short : long
         const index = slab === short ? visited : visited - short.keys.length
         visited++
         const key = slab.keys[index]
-        if (key === undefined) continue
+        if (key === undefined) {
+          if (holes-- > 0) left++
+          continue
+        }
         const handle = index * 2 + (slab === long ? 1 : 0)
         visitor(key, handle, chunkOf(slab, handle)[offsetOf(slab, handle)] as number)
       }

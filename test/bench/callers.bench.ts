@@ -32,7 +32,7 @@ async function measure(algorithm: Algorithm, slots: number): Promise<BenchRow[]>
 
   // A minute later one caller in a hundred is back; their requests sweep the others away.
   now += 10 * WINDOW_SECONDS * 1000
-  for (let request = 0; request < CALLERS; request++) await call(store, algorithm, request % (CALLERS / 100))
+  for (let request = 0; request < 2 * CALLERS; request++) await call(store, algorithm, request % (CALLERS / 100))
   const left = store.size
   const name = `a million callers, ${algorithm}, seen in ${slots} slots`
   return [

@@ -23,11 +23,13 @@ export async function run(): Promise<readonly BenchRow[]> {
 
 async function measure(algorithm: Algorithm): Promise<BenchRow> {
   const store = createMemoryStore({ clock: systemClock, random: systemRandom })
-  const requests = Array.from({ length: CALLERS }, (_, caller) => claimsOf(algorithm, caller))
+  const requests = Array.from({ length: CALLERS }, (_, caller) => ({
+    id: `reservation-${caller}`,
+    claims: claimsOf(algorithm, caller),
+  }))
   let ours = 0
   const reserveAndSettle = () => {
-    const claims = requests[ours % CALLERS] ?? []
-    const id = `reservation-${ours++}`
+    const { id, claims } = requests[ours++ % CALLERS] as (typeof requests)[number]
     const result = store.reserve({ id, claims })
     if (!result.admitted) throw new Error('refused')
     store.settle({
