@@ -5,24 +5,20 @@ import type { Family } from '../finding.ts'
 import type { Detectors, KeywordDetector } from '../scan.ts'
 import { ADDRESS_KEYWORDS, findAddress } from './addresses.ts'
 import { BASE64_KEYWORDS, findBase64 } from './base64.ts'
+import { findAuthorization, findCommandLineUser, findKubernetesSecret } from './credentials.ts'
 import { BECH32_KEYWORDS, findBech32 } from './crypto.ts'
 import { BIRTH_KEYWORDS, findBirthDate } from './dates.ts'
 import { findEmail } from './email.ts'
 import { compileIdTable } from './identifiers.ts'
+import { findJwt, findPem, findPutty } from './keys.ts'
 import { findName, NAME_KEYWORDS } from './names.ts'
 import { NATIONAL_RULES } from './national/index.ts'
 import { findColonAddress } from './network.ts'
 import { numberDetector } from './numbers.ts'
 import {
-  findAuthorization,
-  findCommandLineUser,
-  findJwt,
   findKey,
-  findKubernetesSecret,
   findPassword,
   findPasswordOption,
-  findPem,
-  findPutty,
   findSecret,
   KEY_KEYWORDS,
   PASSWORD_KEYWORDS,

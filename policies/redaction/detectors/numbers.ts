@@ -5,6 +5,7 @@ import { PRIORITY } from '../finding.ts'
 import type { Scan, TriggerDetector } from '../scan.ts'
 import { identifierEndsAt, identifierStartsAt, isAlphanumeric, isDigit, isLetter } from '../text.ts'
 import { isCard } from './card.ts'
+import { findShapedToken } from './credentials.ts'
 import { isBase58Check, isRipple } from './crypto.ts'
 import { bareDateEnd } from './dates.ts'
 import { ibanEnd } from './iban.ts'
@@ -12,7 +13,6 @@ import type { IdTable } from './identifiers.ts'
 import { findIdentifier, shapeOf } from './identifiers.ts'
 import { dashedMac, ipv4End } from './network.ts'
 import { phoneAt } from './phone.ts'
-import { findShapedToken } from './secrets.ts'
 
 const LONGEST_WORD = 110
 const UUID = /[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}(?![0-9a-z])/iy

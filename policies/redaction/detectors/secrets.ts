@@ -1,8 +1,8 @@
-/** Secrets without a vendor: assignments to telling names, key blocks, web tokens, authorization. */
+/** Passwords and keys assigned to telling names. */
 
 import { PRIORITY } from '../finding.ts'
 import type { KeywordDetector, Scan } from '../scan.ts'
-import { isAlphanumeric, isLetter, isSpace, isWord, tokenStartsAt } from '../text.ts'
+import { isLetter, isWord } from '../text.ts'
 import type { Assignment } from './assignment.ts'
 import { assignmentAt } from './assignment.ts'
 import { entropy, isPlaceholder, isSequence, isWordy, wordiness } from './placeholders.ts'
@@ -24,11 +24,11 @@ function isReference(value: string): boolean {
   )
 }
 
-function isHash(value: string): boolean {
+export function isHash(value: string): boolean {
   return /^(?:sha\d{1,3}|md5)[-:=]/i.test(value) || /^(?:[a-f0-9]{40}|[a-f0-9]{64}|[a-f0-9]{32})$/i.test(value)
 }
 
-const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i
+export const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i
 
 function looksRandom(value: string, least: number): boolean {
   const digits = value.replace(/[^0-9]/g, '').length
@@ -334,210 +334,3 @@ export const KEY_KEYWORDS = ['key', 'auth', 'access', 'api', 'sess'] as const
 export const findPassword = assignedTo('password')
 export const findSecret = assignedTo('secret')
 export const findKey = assignedTo('key')
-
-const MAX_SEGMENT = 16_384
-
-function isUrlSafe(code: number): boolean {
-  return isAlphanumeric(code) || code === 45 || code === 95
-}
-
-/** JSON Web Tokens and Encrypted ones (RFC 7515, 7516): a base64url JSON header and dotted parts. */
-export const findJwt: KeywordDetector = (scan, start) => {
-  const { text, readUntil } = scan
-  if (!tokenStartsAt(text, start) || !text.startsWith('ey', start) || start < readUntil.jwt) return
-  let parts = 1
-  let length = 0
-  const lengths: number[] = []
-  let end = start
-  const most = Math.min(text.length, start + MAX_SEGMENT)
-  for (; end < most; end++) {
-    const code = text.charCodeAt(end)
-    if (code === 46) {
-      if (length < 10 && parts < 2) break
-      lengths.push(length)
-      length = 0
-      parts++
-      if (parts > 5) break
-      continue
-    }
-    if (!isUrlSafe(code) && code !== 61 && !(parts >= 2 && (code === 43 || code === 47))) break
-    length++
-  }
-  lengths.push(length)
-  readUntil.jwt = end
-  const [header = 0, payload = 0] = lengths
-  if (lengths.length < 2 || header < 10 || payload < 8) return
-  const opening = Buffer.from(text.slice(start, start + 24), 'base64url').toString('latin1')
-  if (!/^\{\s*"[a-z0-9_]/i.test(opening)) return
-  scan.candidates.push({
-    type: 'JWT',
-    start,
-    end: text.charCodeAt(end - 1) === 46 ? end - 1 : end,
-    priority: PRIORITY.vendor,
-  })
-}
-
-const MAX_PEM = 32_768
-const PEM_HEADER = /-----BEGIN[ A-Z0-9_-]{0,60}PRIVATE KEY(?: BLOCK)?(?:-----)?/iy
-const PEM_FOOTER = /-----END[ A-Z0-9_-]{0,60}PRIVATE KEY(?: BLOCK)?(?:-----)?/gi
-
-const KEY_HEADERS = /(?:\s{0,4}[A-Z][A-Za-z-]{2,20}: [^\n]{0,100}){0,8}/y
-
-/** Where the base64 lines of a key end that start at `from`; line breaks may be escaped. */
-function keyMaterialEnd(text: string, from: number): number {
-  KEY_HEADERS.lastIndex = from
-  KEY_HEADERS.test(text)
-  let at = Math.max(from, KEY_HEADERS.lastIndex)
-  let solid = from
-  while (at < text.length) {
-    const code = text.charCodeAt(at)
-    if (code === 92 && /[nr]/.test(text[at + 1] ?? '')) at += 2
-    else if ((isAlphanumeric(code) && code < 128) || code === 43 || code === 47 || code === 61) solid = ++at
-    else if (isSpace(code)) at++
-    else break
-  }
-  return solid
-}
-
-/** Private keys in PEM armour (RFC 7468), OpenSSH's and PGP's included; a block without its end is masked as far as it goes. */
-export const findPem: KeywordDetector = (scan, start) => {
-  const { text, readUntil } = scan
-  if (start < readUntil.pem) return
-  PEM_HEADER.lastIndex = start
-  if (!PEM_HEADER.test(text)) return
-  const body = PEM_HEADER.lastIndex
-  const block = text.slice(body, body + MAX_PEM)
-  const nextBegin = block.search(/-----BEGIN/i)
-  const own = nextBegin < 0 ? block : block.slice(0, nextBegin)
-  PEM_FOOTER.lastIndex = 0
-  const footer = PEM_FOOTER.exec(own)
-  let end: number
-  if (footer !== null) {
-    const content = own.slice(0, footer.index)
-    // Code that looks for the armour has it without a key inside.
-    if (
-      content.replace(/[^A-Za-z0-9+/]/g, '').length < 16 &&
-      !/^[A-Za-z0-9+/=\s]*[A-Za-z0-9+/][A-Za-z0-9+/=\s]*$/.test(content)
-    ) {
-      readUntil.pem = body
-      return
-    }
-    end = body + footer.index + footer[0].length
-  } else {
-    const last = keyMaterialEnd(text, body)
-    const solid = text.slice(body, Math.min(last, body + 200)).replace(/\s|\\[nr]/g, '').length
-    if (solid < 24 && text.length - body > 200) {
-      readUntil.pem = body
-      return
-    }
-    end = last
-  }
-  readUntil.pem = end
-  scan.candidates.push({ type: 'PRIVATE_KEY', start, end, priority: PRIORITY.vendor })
-}
-
-/** PuTTY's private keys. */
-export const findPutty: KeywordDetector = (scan, start) => {
-  const block =
-    /PuTTY-User-Key-File-\d[^\n]{0,80}(?:\r?\n(?:[A-Za-z-]{3,20}: [^\n]{0,120}|[A-Za-z0-9+/=]{1,80})){0,200}/iy
-  block.lastIndex = start
-  if (start < scan.readUntil.pem || !block.test(scan.text)) return
-  scan.readUntil.pem = block.lastIndex
-  // Code that reads such files has the first line alone.
-  if (scan.text.length > 200 && !scan.text.slice(start, block.lastIndex).includes('\n')) return
-  scan.candidates.push({ type: 'PRIVATE_KEY', start, end: block.lastIndex, priority: PRIORITY.vendor })
-}
-
-const CREDENTIAL = /[ \t]{1,3}["']?([A-Za-z0-9_~@.+/=-]{8,2000})/y
-
-/** `Bearer x`, `Basic x` and `Token x` of HTTP authorization. */
-export const findAuthorization: KeywordDetector = (scan, start, end) => {
-  const { text } = scan
-  if (start > 0 && isLetter(text.charCodeAt(start - 1))) return
-  CREDENTIAL.lastIndex = end
-  const match = CREDENTIAL.exec(text)
-  if (match === null) return
-  const value = match[1] ?? ''
-  const scheme = text.slice(start, end).toLowerCase()
-  if (isPlaceholder(value) || isSequence(value)) return
-  if (scheme === 'basic') {
-    if (!/^[A-Za-z0-9+/]{8,}={0,2}$/.test(value)) return
-    const decoded = Buffer.from(value, 'base64').toString('latin1')
-    if (!/^[\x20-\x7e]{1,200}:[\x20-\x7e]*$/.test(decoded)) return
-  } else {
-    if (!/\d/.test(value) || isWordy(value, 0.6) || entropy(value) < 2.8) return
-    if (
-      scheme === 'token' &&
-      !/authorization["']?\s*[:=,]\s*["'f]{0,2}$/i.test(text.slice(Math.max(0, start - 24), start))
-    )
-      return
-  }
-  const last = CREDENTIAL.lastIndex
-  scan.candidates.push({ type: 'AUTHORIZATION', start: last - value.length, end: last, priority: PRIORITY.assigned })
-}
-
-const USER =
-  /(?:=|[ \t]{0,4})(?:"([^"\s]{1,100}:[^"\n]{3,200})"|'([^'\s]{1,100}:[^'\n]{3,200})'|([\w.@+-]{1,100}:[^\s"'`]{3,200}))/y
-
-/** `curl -u user:password`. */
-export const findCommandLineUser: KeywordDetector = (scan, _start, end) => {
-  USER.lastIndex = end
-  const match = USER.exec(scan.text)
-  if (match === null) return
-  const value = match[1] ?? match[2] ?? match[3] ?? ''
-  const password = value.slice(value.indexOf(':') + 1)
-  if (isPlaceholder(password) || /^[$%{<:]|\/\/|^\d+$/.test(password)) return
-  const last = USER.lastIndex - (match[3] === undefined ? 1 : 0)
-  scan.candidates.push({ type: 'PASSWORD', start: last - value.length, end: last, priority: PRIORITY.assigned })
-}
-
-const SECRET_KIND = /^kind:[ \t]*["']?secret\b/i
-const DATA_LINE = /^[ \t]+[\w.-]{1,100}:[ \t]*["']?([A-Za-z0-9+/]{8,4000}={0,2})["']?[ \t]*$/gm
-
-/** Values of a Kubernetes Secret manifest: the lines under `data:` and `stringData:` near `kind: Secret`. */
-export const findKubernetesSecret: KeywordDetector = (scan, start) => {
-  const { text } = scan
-  if (start < scan.readUntil.manifest || !SECRET_KIND.test(text.slice(start, start + 24))) return
-  scan.readUntil.manifest = start + 2_000
-  const lead = text.slice(Math.max(0, start - 2_000), start)
-  const first = start - lead.length + Math.max(0, lead.lastIndexOf('\n---'))
-  const block = text.slice(first, start + 4_000)
-  for (const section of block.matchAll(/^(?:data|stringData):[^\n]{0,40}\n((?:[ \t]+[^\n]{0,4100}\n?){1,60})/gm)) {
-    const offset = first + section.index + section[0].length - (section[1] ?? '').length
-    for (const line of (section[1] ?? '').matchAll(DATA_LINE)) {
-      const value = line[1] ?? ''
-      const at = offset + line.index + line[0].lastIndexOf(value)
-      scan.candidates.push({ type: 'SECRET', start: at, end: at + value.length, priority: PRIORITY.assigned })
-    }
-  }
-}
-
-const DISCORD = /[MNO][A-Za-z\d_-]{23,25}\.[A-Za-z\d_-]{6}\.[A-Za-z\d_-]{27,38}(?![A-Za-z\d_-])/y
-
-/** Tokens that only their shape tells, and random words in a text that is nothing but values. */
-export function findShapedToken(scan: Scan, start: number, end: number): void {
-  const { text } = scan
-  DISCORD.lastIndex = start
-  if (DISCORD.test(text) && tokenStartsAt(text, start)) {
-    scan.candidates.push({ type: 'DISCORD_SECRET', start, end: DISCORD.lastIndex, priority: PRIORITY.vendor })
-    return
-  }
-  if (!scan.bare) return
-  const run = /[A-Za-z0-9+/_=-]{20,200}/y
-  let first = start
-  while (first > 0 && /[A-Za-z0-9+/_=-]/.test(text[first - 1] ?? ' ')) first--
-  run.lastIndex = first
-  const match = run.exec(text)
-  if (match === null || run.lastIndex < end) return
-  const value = match[0]
-  if (UUID.test(value) || value.includes('//')) return
-  const quoted = /["'`]/.test(text[first - 1] ?? '') && text[first - 1] === text[run.lastIndex]
-  if (/^(?:0x)?[a-f0-9]{64}$/i.test(value) || (quoted && isHash(value))) {
-    scan.candidates.push({ type: 'SECRET', start: first, end: run.lastIndex, priority: PRIORITY.guessed })
-    return
-  }
-  if (isHash(value)) return
-  if (/\d/.test(value) && /[a-z]/.test(value) && /[A-Z]/.test(value) && entropy(value) >= 4 && wordiness(value) < 0.5) {
-    scan.candidates.push({ type: 'SECRET', start: first, end: run.lastIndex, priority: PRIORITY.guessed })
-  }
-}
