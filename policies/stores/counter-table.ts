@@ -18,25 +18,6 @@ const HOLES_PER_VISIT = 4
 export type Handle = number
 export const NO_COUNTER: Handle = -1
 
-export interface CounterTable {
-  readonly size: number
-  /** {@link NO_COUNTER} when there is none. */
-  find(key: string): Handle
-  /** The same, quicker when `hint` is the handle that the counter had a moment ago. */
-  findAt(hint: Handle, key: string): Handle
-  /** Reads a counter to change it: `state` may use the table's own slots, so it has to be saved again. */
-  load(handle: Handle, state: CounterState): void
-  /** Reads a counter to look at it. */
-  peek(handle: Handle, state: CounterState): void
-  specOf(handle: Handle): CounterSpec
-  /** Writes a counter back to `handle`, or adds it when that is {@link NO_COUNTER}. Its handle may be another then. */
-  save(handle: Handle, key: string, counter: CounterSpec, state: CounterState): Handle
-  remove(key: string): void
-  /** Visits the next few counters in turn: their keys and when they were last touched. */
-  visit(count: number, visitor: (key: string, handle: Handle, touchedAt: number) => void): void
-  keys(): IterableIterator<string>
-}
-
 /** Records of one width. */
 interface Slab {
   readonly width: number
@@ -47,38 +28,43 @@ interface Slab {
   readonly free: number[]
 }
 
-export function createCounterTable(): CounterTable {
+/** A class, because its methods are compiled once for all tables. */
+export class CounterTable {
   /** Twice the index of the record, plus one for a long one. */
-  const handles = new Map<string, Handle>()
-  const short = createSlab(SHORT)
-  const long = createSlab(LONG)
-  let visited = 0
+  readonly #handles = new Map<string, Handle>()
+  readonly #short = createSlab(SHORT)
+  readonly #long = createSlab(LONG)
+  #visited = 0
   // Asking a Map for its size costs more than adding up.
-  let size = 0
+  #size = 0
 
-  const slabOf = (handle: Handle) => ((handle & 1) === 0 ? short : long)
-
-  function add(key: string, isLong: boolean): Handle {
-    const slab = isLong ? long : short
-    const index = slab.free.pop() ?? slab.keys.length
-    if (index === slab.chunks.length * RECORDS_PER_CHUNK)
-      slab.chunks.push(new Float64Array(RECORDS_PER_CHUNK * slab.width))
-    slab.keys[index] = key
-    const handle = index * 2 + (isLong ? 1 : 0)
-    handles.set(key, handle)
-    return handle
+  get size(): number {
+    return this.#size
   }
 
-  function release(handle: Handle): void {
-    const slab = slabOf(handle)
-    slab.keys[handle >> 1] = undefined
-    slab.specs[handle >> 1] = undefined
-    slab.free.push(handle >> 1)
-    if (slab.free.length === slab.keys.length) clear(slab)
+  keys(): IterableIterator<string> {
+    return this.#handles.keys()
   }
 
-  function load(handle: Handle, state: CounterState): void {
-    const slab = slabOf(handle)
+  /** {@link NO_COUNTER} when there is none. */
+  find(key: string): Handle {
+    return this.#handles.get(key) ?? NO_COUNTER
+  }
+
+  /** The same, quicker when `hint` is the handle that the counter had a moment ago. */
+  findAt(hint: Handle, key: string): Handle {
+    return this.#slabOf(hint).keys[hint >> 1] === key ? hint : this.find(key)
+  }
+
+  specOf(handle: Handle): CounterSpec {
+    const spec = this.#slabOf(handle).specs[handle >> 1]
+    if (spec === undefined) throw new RangeError('no such counter')
+    return spec
+  }
+
+  /** Reads a counter to change it: `state` may use the table's own slots, so it has to be saved again. */
+  load(handle: Handle, state: CounterState): void {
+    const slab = this.#slabOf(handle)
     const chunk = chunkOf(slab, handle)
     const offset = offsetOf(slab, handle)
     freshSlots(state)
@@ -86,7 +72,7 @@ export function createCounterTable(): CounterTable {
     state.epoch = chunk[offset + 1] as number
     state.amount = chunk[offset + 2] as number
     state.booked = chunk[offset + 3] as number
-    if (slab === long) {
+    if (slab === this.#long) {
       state.only = SEVERAL
       state.slots = chunk
       state.base = offset + 4
@@ -96,80 +82,92 @@ export function createCounterTable(): CounterTable {
     }
   }
 
-  return {
-    get size() {
-      return size
-    },
+  /** Reads a counter to look at it. */
+  peek(handle: Handle, state: CounterState): void {
+    this.load(handle, state)
+    if (state.slots === state.own) return
+    state.own.set(state.slots.subarray(state.base, state.base + LIVE_SLOTS))
+    state.slots = state.own
+    state.base = 0
+  }
 
-    find: (key) => handles.get(key) ?? NO_COUNTER,
+  /** Writes a counter back to `handle`, or adds it when that is {@link NO_COUNTER}. Its handle may be another then. */
+  save(handle: Handle, key: string, counter: CounterSpec, state: CounterState): Handle {
+    const isLong = state.only === SEVERAL
+    const place = handle !== NO_COUNTER && ((handle & 1) === 1) === isLong ? handle : this.#move(handle, key, isLong)
+    const slab = this.#slabOf(place)
+    if (slab.specs[place >> 1] !== counter) slab.specs[place >> 1] = counter
+    const chunk = chunkOf(slab, place)
+    const offset = offsetOf(slab, place)
+    chunk[offset] = state.at
+    chunk[offset + 1] = state.epoch
+    chunk[offset + 2] = state.amount
+    chunk[offset + 3] = state.booked
+    if (!isLong) chunk[offset + 4] = state.only
+    else if (state.slots !== chunk) chunk.set(state.slots.subarray(state.base, state.base + LIVE_SLOTS), offset + 4)
+    return place
+  }
 
-    findAt: (hint, key) => (slabOf(hint).keys[hint >> 1] === key ? hint : (handles.get(key) ?? NO_COUNTER)),
+  remove(key: string): void {
+    const handle = this.#handles.get(key)
+    if (handle === undefined) return
+    this.#handles.delete(key)
+    this.#release(handle)
+    this.#size--
+  }
 
-    specOf(handle) {
-      const spec = slabOf(handle).specs[handle >> 1]
-      if (spec === undefined) throw new RangeError('no such counter')
-      return spec
-    },
-
-    load,
-
-    peek(handle, state) {
-      load(handle, state)
-      if (state.slots === state.own) return
-      state.own.set(state.slots.subarray(state.base, state.base + LIVE_SLOTS))
-      state.slots = state.own
-      state.base = 0
-    },
-
-    save(handle, key, counter, state) {
-      const isLong = state.only === SEVERAL
-      let place = handle
-      if (handle === NO_COUNTER || (handle & 1) !== (isLong ? 1 : 0)) {
-        // The key that is there already: another string of the same text would cost its memory again.
-        const kept = handle === NO_COUNTER ? key : (slabOf(handle).keys[handle >> 1] ?? key)
-        if (handle !== NO_COUNTER) release(handle)
-        else size++
-        place = add(kept, isLong)
+  /** Visits the next few counters in turn: their keys and when they were last touched. */
+  visit(count: number, visitor: (key: string, handle: Handle, touchedAt: number) => void): void {
+    let holes = HOLES_PER_VISIT * count
+    for (let left = count; left > 0; left--) {
+      if (this.#visited >= this.#short.keys.length + this.#long.keys.length) this.#visited = 0
+      const isLong = this.#visited >= this.#short.keys.length
+      const slab = isLong ? this.#long : this.#short
+      const index = isLong ? this.#visited - this.#short.keys.length : this.#visited
+      this.#visited++
+      const key = slab.keys[index]
+      if (key === undefined) {
+        if (holes-- > 0) left++
+        continue
       }
-      const slab = slabOf(place)
-      if (slab.specs[place >> 1] !== counter) slab.specs[place >> 1] = counter
-      const chunk = chunkOf(slab, place)
-      const offset = offsetOf(slab, place)
-      chunk[offset] = state.at
-      chunk[offset + 1] = state.epoch
-      chunk[offset + 2] = state.amount
-      chunk[offset + 3] = state.booked
-      if (!isLong) chunk[offset + 4] = state.only
-      else if (state.slots !== chunk) chunk.set(state.slots.subarray(state.base, state.base + LIVE_SLOTS), offset + 4)
-      return place
-    },
+      const handle = index * 2 + (isLong ? 1 : 0)
+      visitor(key, handle, chunkOf(slab, handle)[offsetOf(slab, handle)] as number)
+    }
+  }
 
-    remove(key) {
-      const handle = handles.get(key)
-      if (handle === undefined) return
-      handles.delete(key)
-      release(handle)
-      size--
-    },
+  #slabOf(handle: Handle): Slab {
+    return (handle & 1) === 0 ? this.#short : this.#long
+  }
 
-    visit(count, visitor) {
-      let holes = HOLES_PER_VISIT * count
-      for (let left = count; left > 0; left--) {
-        if (visited >= short.keys.length + long.keys.length) visited = 0
-        const slab = visited < short.keys.length ? short : long
-        const index = slab === short ? visited : visited - short.keys.length
-        visited++
-        const key = slab.keys[index]
-        if (key === undefined) {
-          if (holes-- > 0) left++
-          continue
-        }
-        const handle = index * 2 + (slab === long ? 1 : 0)
-        visitor(key, handle, chunkOf(slab, handle)[offsetOf(slab, handle)] as number)
-      }
-    },
+  /** Gives a counter a record of the other width, or its first one. */
+  #move(handle: Handle, key: string, isLong: boolean): Handle {
+    if (handle === NO_COUNTER) {
+      this.#size++
+      return this.#add(key, isLong)
+    }
+    // The key that is there already: another string of the same text would cost its memory again.
+    const kept = this.#slabOf(handle).keys[handle >> 1] ?? key
+    this.#release(handle)
+    return this.#add(kept, isLong)
+  }
 
-    keys: () => handles.keys(),
+  #add(key: string, isLong: boolean): Handle {
+    const slab = isLong ? this.#long : this.#short
+    const index = slab.free.pop() ?? slab.keys.length
+    if (index === slab.chunks.length * RECORDS_PER_CHUNK)
+      slab.chunks.push(new Float64Array(RECORDS_PER_CHUNK * slab.width))
+    slab.keys[index] = key
+    const handle = index * 2 + (isLong ? 1 : 0)
+    this.#handles.set(key, handle)
+    return handle
+  }
+
+  #release(handle: Handle): void {
+    const slab = this.#slabOf(handle)
+    slab.keys[handle >> 1] = undefined
+    slab.specs[handle >> 1] = undefined
+    slab.free.push(handle >> 1)
+    if (slab.free.length === slab.keys.length) clear(slab)
   }
 }
 
