@@ -17,7 +17,8 @@ serve hosts every plugin of the pack for Kong on one Unix socket.
   --metrics-port PORT  /healthz and /metrics on 127.0.0.1; off unless given
   --deadline-ms MS     refuse with 503 after so long, 100 to 60000 (default ${DEFAULT_DEADLINE_MS}); keep it below
                        KONG_NGINX_PROXY_LUA_SOCKET_READ_TIMEOUT, after which Kong lets the request pass
-  --drain-ms MS        let open requests end for so long on SIGTERM, SIGQUIT or SIGINT, 0 to 60000 (default 3000)
+  --drain-ms MS        on SIGTERM, SIGQUIT or SIGINT serve on for so long while Kong is connected, 0 to 60000
+                       (default 3000)
   --log-level LEVEL    info (default), warn or error
 dump prints what KONG_PLUGINSERVER_<NAME>_QUERY_CMD must print.
 `

@@ -1,5 +1,6 @@
 /** One plugin server process: everything put together, and its end. */
 
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Module } from 'kong-pdk/lib/mod.js'
 import { type Host, systemClock } from '../host.ts'
 import { createListener, type ListenerObserver } from './listener.ts'
@@ -43,6 +44,7 @@ const GRACE_MS = 150
 /** Kong never leaves an event alone for so long, but for a client that sends its body slowly. */
 const IDLE_EVENT_MS = 300_000
 const MAX_OPEN_EVENTS = 10_000
+const POLL_MS = 20
 const GIVE_BACK_MS = 500
 const FRAME_MS = 10_000
 const ORPHAN_MS = 60_000
@@ -104,7 +106,10 @@ export async function serve(options: ServeOptions): Promise<RunningServer> {
     logger.info('stopping', { openEvents: server.openEvents, openWork: host.openWork })
     claim.release()
     listener.stop()
+    const ended = systemClock.monotonic() + drainMs
     const drained = await host.drain(drainMs)
+    // Another worker of Kong may still be at it, and a frame on its way is lost with its connection.
+    while (listener.connections > 0 && systemClock.monotonic() < ended) await sleep(POLL_MS)
     if (!drained) logger.warn('open work abandoned', { openEvents: server.openEvents, openWork: host.openWork })
     clearInterval(sweep)
     server.close()
