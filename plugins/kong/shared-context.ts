@@ -13,7 +13,7 @@
  *    refusal writes nothing: `kong.response.exit` ends the request.
  * 3. `llm-guard` access (904) answers 503 unless the entry of every required plugin is there, with `mark.plugin` and
  *    `mark.plugin_id` as expected.
- * 4. `llm-edge` header_filter sends `reply_headers`; its body_filter follows `tap`.
+ * 4. `llm-edge` header_filter sends the headers of `reply`; its body_filter follows the tap in it.
  * 5. `llm-edge` log (949) sets `report` in every plugin's entry, so that the plugin's log phase needs one read.
  */
 
@@ -112,16 +112,27 @@ export interface PluginEntry {
   readonly version: typeof CONTRACT_VERSION
   /** For `llm-guard`: which plugin decided, and by which Kong config (`__plugin_id`, the id of the plugin entity). */
   readonly mark: { readonly plugin: string; readonly plugin_id: string }
-  /** Pairs for `llm-edge` header_filter to set on the reply, names in lower case. */
-  readonly reply_headers?: ReadonlyArray<readonly [name: string, value: string]>
-  /** For `llm-edge` body_filter. Absent: pass the reply through untouched. */
-  readonly tap?: TapWire
+  /**
+   * JSON text of the {@link ReplyPlan}; absent: the reply passes untouched. Text, because Kong unpacks tables in slow
+   * Lua, every member on its own. `llm-edge` log removes it.
+   */
+  readonly reply?: string
+  /** Protocol of the plan's tap, by which its report is read. */
+  readonly protocol?: string
   /** JSON text of the reservations. Opaque to Lua. */
   readonly reservations?: string
   /** JSON text of the claims of a token that the plugin verified, for the plugins after it. Opaque to Lua. */
   readonly claims?: string
   /** Set by `llm-edge` log. */
   readonly report?: Report
+}
+
+/** What `llm-edge` does to the reply. */
+export interface ReplyPlan {
+  /** Pairs for header_filter to set, names in lower case. */
+  readonly headers?: ReadonlyArray<readonly [name: string, value: string]>
+  /** For body_filter. */
+  readonly tap?: TapWire
 }
 
 /** How the request ended, as nginx saw it. Raw facts: what they mean is decided in `outcome.ts`. */
@@ -139,7 +150,7 @@ export interface Report {
   readonly completed: boolean
   /** Set only when the cause of an incomplete reply is known. */
   readonly broken_by?: 'client' | 'upstream'
-  /** What body_filter saw when the entry had a `tap`. */
+  /** What body_filter saw when the plan had a `tap`. */
   readonly tap?: TapReport
 }
 
@@ -203,11 +214,15 @@ export interface EntryParts {
 
 export function makeEntry(parts: EntryParts): PluginEntry {
   const replyHeaders = Object.entries(parts.replyHeaders)
+  const reply: ReplyPlan = {
+    ...(replyHeaders.length === 0 ? {} : { headers: replyHeaders }),
+    ...(parts.tap === undefined ? {} : { tap: parts.tap }),
+  }
   return {
     version: CONTRACT_VERSION,
     mark: { plugin: parts.plugin, plugin_id: parts.pluginId },
-    ...(replyHeaders.length === 0 ? {} : { reply_headers: replyHeaders }),
-    ...(parts.tap === undefined ? {} : { tap: parts.tap }),
+    ...(replyHeaders.length === 0 && parts.tap === undefined ? {} : { reply: JSON.stringify(reply) }),
+    ...(parts.tap === undefined ? {} : { protocol: parts.tap.protocol }),
     ...(parts.reservations.length === 0 ? {} : { reservations: JSON.stringify(parts.reservations) }),
     ...(parts.claims === undefined ? {} : { claims: JSON.stringify(parts.claims) }),
   }
@@ -248,15 +263,14 @@ export function readEntry(plugin: string, value: unknown): ReadEntry | undefined
   if (table.version !== CONTRACT_VERSION) throw malformed(`${at}.version`)
   return {
     reservations: readReservations(table.reservations, `${at}.reservations`),
-    protocol: readProtocol(optionalObject(table.tap, `${at}.tap`), `${at}.tap.protocol`),
+    protocol: readProtocol(table.protocol, `${at}.protocol`),
     report: readReportTable(table.report, `${at}.report`),
   }
 }
 
-function readProtocol(tap: Readonly<Record<string, unknown>> | undefined, at: string): string | undefined {
-  if (tap === undefined) return undefined
-  if (typeof tap.protocol !== 'string') throw malformed(at)
-  return tap.protocol
+function readProtocol(value: unknown, at: string): string | undefined {
+  if (value !== undefined && typeof value !== 'string') throw malformed(at)
+  return value
 }
 
 function readReservations(value: unknown, at: string): readonly Reservation[] {

@@ -104,9 +104,20 @@ local PLAN = {
   token_weights = { 1, 1, 1, 1 }, final_template = "", withhold_usage = true,
 }
 
+local function with(changes)
+  local plan = {}
+  for _, from in ipairs({ PLAN, changes }) do
+    for key, value in pairs(from) do
+      plan[key] = value
+    end
+  end
+  return plan
+end
+
 local function reply(fields, plan, pieces)
   fields.shared = { portcullis_llm_token_limit = {
-    version = 1, mark = {}, tap = plan, reply_headers = { { "x-ratelimit-limit-tokens", "10" } },
+    version = 1, mark = {},
+    reply = require("json").encode({ headers = { { "x-ratelimit-limit-tokens", "10" } }, tap = plan or nil }),
   }, other = "x" }
   local seen, out = request(fields), {}
   llm_edge:header_filter({})
@@ -138,7 +149,7 @@ end)
 
 check.case("reads a JSON reply without touching its length", function()
   local out, report, seen = reply({ reply_headers = { ["content-type"] = "application/json", ["content-length"] = "9" } },
-    setmetatable({ stream = false }, { __index = PLAN }), { '{"usage":', '{"n":2}}' })
+    with({ stream = false }), { '{"usage":', '{"n":2}}' })
   check.equal(out, '{"usage":{"n":2}}')
   check.equal(report.tap.usage_json, '{"n":2}')
   check.equal(seen.reply_headers["content-length"], "9")
@@ -146,7 +157,7 @@ check.case("reads a JSON reply without touching its length", function()
 end)
 
 check.case("where a stream may be cut, the client is asked to hang up, but not over HTTP/2", function()
-  local plan = setmetatable({ max_output_tokens = 9 }, { __index = PLAN })
+  local plan = with({ max_output_tokens = 9 })
   for version, expected in pairs({ [1.1] = "close", [2] = false }) do
     local _, _, seen = reply({ http_version = version, reply_headers = {} }, plan, {})
     check.equal(seen.reply_headers.connection or false, expected)

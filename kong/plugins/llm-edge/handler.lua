@@ -1,5 +1,6 @@
 --- What Kong's plugin API for other languages cannot do: facts in one read, the reply as it passes.
 
+local cjson = require "cjson.safe"
 local facts_of = require "kong.plugins.llm-edge.facts"
 local refuse = require "kong.plugins.llm-edge.refuse"
 local tap = require "kong.plugins.llm-edge.tap"
@@ -46,11 +47,12 @@ end
 function LlmEdge.header_filter()
   each_entry(function(entry)
     local ok, err = pcall(function()
-      for _, header in ipairs(entry.reply_headers or {}) do
+      local plan = entry.reply and cjson.decode(entry.reply) or {}
+      for _, header in ipairs(plan.headers or {}) do
         kong.response.set_header(header[1], header[2])
       end
-      if entry.tap then
-        begin_tap(entry.tap)
+      if plan.tap then
+        begin_tap(plan.tap)
       end
     end)
     if not ok then
@@ -99,9 +101,7 @@ function LlmEdge.log()
   end
   local ended = report(state)
   each_entry(function(entry)
-    entry.report = ended
-    -- What the reply needed is done with; less to send.
-    entry.reply_headers, entry.tap = nil, entry.tap and { protocol = entry.tap.protocol }
+    entry.report, entry.reply = ended, nil
   end)
 end
 

@@ -18,7 +18,7 @@ import { fileURLToPath } from 'node:url'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { bundle } from '../../../plugins/kong/bundle.ts'
 import { PLUGIN_NAMES } from '../../../plugins/kong/registry.ts'
-import { entryKey, type PluginEntry } from '../../../plugins/kong/shared-context.ts'
+import { entryKey, type PluginEntry, type ReplyPlan } from '../../../plugins/kong/shared-context.ts'
 import { createRequest, type KongRequest } from '../../support/kong-client/request.ts'
 import { createWorker, type Worker } from '../../support/kong-client/worker.ts'
 import {
@@ -73,14 +73,13 @@ async function run(args: readonly string[]) {
   return { code: await child.exit, stdout: child.stdout(), stderr: child.stderr() }
 }
 
-const limitHeader = (request: KongRequest) => {
+function replyHeader(request: KongRequest, name: string): string | undefined {
   const entry = request.shared.get(entryKey('llm-token-limit')) as PluginEntry | undefined
-  return new Map(entry?.reply_headers).get('x-ratelimit-limit-tokens')
+  const plan = JSON.parse(entry?.reply ?? '{}') as ReplyPlan
+  return new Map(plan.headers).get(name)
 }
-const remaining = (request: KongRequest) => {
-  const entry = request.shared.get(entryKey('llm-token-limit')) as PluginEntry | undefined
-  return Number(new Map(entry?.reply_headers).get('x-ratelimit-remaining-tokens'))
-}
+const limitHeader = (request: KongRequest) => replyHeader(request, 'x-ratelimit-limit-tokens')
+const remaining = (request: KongRequest) => Number(replyHeader(request, 'x-ratelimit-remaining-tokens'))
 
 describe('dump', () => {
   test('prints one plugin as pure JSON, in the shape Kong wants', async () => {

@@ -155,7 +155,10 @@ describe('a pass', () => {
     expect(entryOf(kong)).toMatchObject({
       version: 1,
       mark: { plugin: PLUGIN, plugin_id: PLUGIN_ID },
-      reply_headers: [['x-ratelimit-remaining-tokens', '7']],
+      protocol: 'openai-chat',
+    })
+    expect(JSON.parse(entryOf(kong)?.reply ?? '')).toMatchObject({
+      headers: [['x-ratelimit-remaining-tokens', '7']],
       tap: { protocol: 'openai-chat', stream: true, withhold_usage: true, usage_mark: '"usage"' },
     })
     expect(JSON.parse(entryOf(kong)?.reservations ?? '')).toEqual([RESERVATION])
@@ -172,8 +175,7 @@ describe('a pass', () => {
     const kong = stage({ request, decide: () => pass })
     await kong.access()
     expect(Object.fromEntries(kong.request.replyHeaders)).toEqual({ 'x-ratelimit-remaining-tokens': '7' })
-    expect(entryOf(kong)).not.toHaveProperty('tap')
-    expect(entryOf(kong)).not.toHaveProperty('reply_headers')
+    expect(entryOf(kong)).not.toHaveProperty('reply')
     expect(kong.unseen()).toBe(1)
   })
 })
