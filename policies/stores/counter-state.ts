@@ -1,10 +1,7 @@
 /** What is remembered of one counter, and what each algorithm does to it. Numbers only: a script mirrors it line by line. */
 
 import type { CounterSpec } from './ports.ts'
-
-/** A sliding window is cut into this many slots; one more is live, the one that is being left. */
-export const SLOTS_PER_WINDOW = 12
-export const LIVE_SLOTS = SLOTS_PER_WINDOW + 1
+import { LIVE_SLOTS } from './sliding-window.ts'
 
 export interface CounterState {
   /** The counter's own clock: epoch milliseconds of the last touch. */
@@ -26,9 +23,6 @@ export interface CounterState {
   /** The one index that holds anything, or {@link SEVERAL}. Spares most counters most of their memory. */
   only: number
 }
-
-/** More than one slot may hold something. */
-export const SEVERAL = -1
 
 /** One algorithm. Every function but `begin`, `advance` and `restart` expects a state that was just touched. */
 export interface Arithmetic {
@@ -59,27 +53,6 @@ export interface Arithmetic {
 export function createState(): CounterState {
   const own = new Float64Array(LIVE_SLOTS)
   return { at: 0, epoch: 0, amount: 0, own, slots: own, base: 0, booked: 0, slot: 0, only: 0 }
-}
-
-/** Empties the counter's slots. */
-export function clearSlots(state: CounterState): void {
-  const { slots, base, only } = state
-  if (only === SEVERAL) slots.fill(0, base, base + LIVE_SLOTS)
-  else slots[base + only] = 0
-  state.only = 0
-  state.booked = 0
-}
-
-/** Turns to empty slots of the state's own, leaving those of the counter it held before. */
-export function freshSlots(state: CounterState): void {
-  if (state.slots === state.own) {
-    clearSlots(state)
-    return
-  }
-  state.slots = state.own
-  state.base = 0
-  state.only = 0
-  state.booked = 0
 }
 
 export function windowMs(counter: CounterSpec): number {

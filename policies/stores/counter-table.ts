@@ -1,7 +1,8 @@
 /** Counters by key, packed into records of a few numbers: a million of them cost little more than their keys. */
 
-import { type CounterState, freshSlots, LIVE_SLOTS, SEVERAL } from './counter-state.ts'
+import type { CounterState } from './counter-state.ts'
 import type { CounterSpec } from './ports.ts'
+import { freshSlots, LIVE_SLOTS, SEVERAL } from './sliding-window.ts'
 
 /** A short record: at, epoch, amount, booked, and the only slot that holds it. */
 const SHORT = 5
@@ -25,6 +26,8 @@ interface Slab {
   /** By index; undefined where a record is free. */
   readonly keys: (string | undefined)[]
   readonly specs: (CounterSpec | undefined)[]
+  /** The counter that was asked for after this one: requests of one caller ask for the same ones. Only a hint. */
+  readonly followers: Handle[]
   readonly free: number[]
 }
 
@@ -54,6 +57,16 @@ export class CounterTable {
   /** The same, quicker when `hint` is the handle that the counter had a moment ago. */
   findAt(hint: Handle, key: string): Handle {
     return this.#slabOf(hint).keys[hint >> 1] === key ? hint : this.find(key)
+  }
+
+  /** {@link find} for the counter that a request names after the one at `before`. */
+  findAfter(before: Handle, key: string): Handle {
+    if (before === NO_COUNTER) return this.find(key)
+    const { followers } = this.#slabOf(before)
+    const hint = followers[before >> 1] ?? NO_COUNTER
+    const handle = this.findAt(hint, key)
+    if (handle !== hint) followers[before >> 1] = handle
+    return handle
   }
 
   specOf(handle: Handle): CounterSpec {
@@ -172,7 +185,7 @@ export class CounterTable {
 }
 
 function createSlab(width: number): Slab {
-  return { width, chunks: [], keys: [], specs: [], free: [] }
+  return { width, chunks: [], keys: [], specs: [], followers: [], free: [] }
 }
 
 /** Nothing is left in it: gives the memory back. */
@@ -180,6 +193,7 @@ function clear(slab: Slab): void {
   slab.chunks.length = 0
   slab.keys.length = 0
   slab.specs.length = 0
+  slab.followers.length = 0
   slab.free.length = 0
 }
 

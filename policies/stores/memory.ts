@@ -139,6 +139,7 @@ export class MemoryStore implements LimitStore {
 
   #seatsFor(claims: readonly Claim[], t: number, epoch: number): readonly MemorySeat[] {
     const seats = this.#seats
+    let handle = NO_COUNTER
     for (let index = 0; index < claims.length; index++) {
       const claim = claims[index] as Claim
       let seat = seats[index]
@@ -148,9 +149,10 @@ export class MemoryStore implements LimitStore {
       }
       seat.claim = claim
       seat.key = claim.spread === undefined ? claim.key : this.#spreadKey(claim.key, claim.spread)
-      seat.handle = this.#counters.find(seat.key)
-      if (seat.handle === NO_COUNTER) begin(seat.state, claim.counter, t, epoch)
-      else this.#counters.load(seat.handle, seat.state)
+      handle = this.#counters.findAfter(handle, seat.key)
+      seat.handle = handle
+      if (handle === NO_COUNTER) begin(seat.state, claim.counter, t, epoch)
+      else this.#counters.load(handle, seat.state)
     }
     return claims.length === seats.length ? seats : seats.slice(0, claims.length)
   }

@@ -3,17 +3,40 @@
  * (A weighted pair of windows admits almost twice the limit in one real window.)
  */
 
-import {
-  type Arithmetic,
-  type CounterState,
-  clearSlots,
-  freshSlots,
-  LIVE_SLOTS,
-  SEVERAL,
-  SLOTS_PER_WINDOW,
-  windowMs,
-} from './counter-state.ts'
+import type { Arithmetic, CounterState } from './counter-state.ts'
 import type { CounterSpec } from './ports.ts'
+
+/** A window is cut into this many slots; one more is live, the one that is being left. */
+export const SLOTS_PER_WINDOW = 12
+export const LIVE_SLOTS = SLOTS_PER_WINDOW + 1
+
+/** More than one slot may hold something. */
+export const SEVERAL = -1
+
+/** Empties the counter's slots. */
+function clearSlots(state: CounterState): void {
+  const { slots, base, only } = state
+  if (only === SEVERAL) slots.fill(0, base, base + LIVE_SLOTS)
+  else slots[base + only] = 0
+  state.only = 0
+  state.booked = 0
+}
+
+/** Turns to empty slots of the state's own, leaving those of the counter it held before. */
+export function freshSlots(state: CounterState): void {
+  if (state.slots === state.own) {
+    clearSlots(state)
+    return
+  }
+  state.slots = state.own
+  state.base = 0
+  state.only = 0
+  state.booked = 0
+}
+
+function windowMs(counter: CounterSpec): number {
+  return counter.windowSeconds * 1000
+}
 
 /** The slot that `t` lies in. Whole numbers divided once, so that no border is missed by rounding. */
 function slotOf(counter: CounterSpec, t: number): number {

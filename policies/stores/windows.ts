@@ -3,11 +3,16 @@
  * so that each call has one known target: these run several times for every rule of every request.
  */
 
-import { type CounterState, LIVE_SLOTS, SLOTS_PER_WINDOW, windowMs } from './counter-state.ts'
+import { type CounterState, windowMs } from './counter-state.ts'
 import { fixedWindow } from './fixed-window.ts'
 import type { CounterSpec } from './ports.ts'
-import { slidingWindow } from './sliding-window.ts'
+import { LIVE_SLOTS, SLOTS_PER_WINDOW, slidingWindow } from './sliding-window.ts'
 import { tokenBucket } from './token-bucket.ts'
+
+// Imported bindings are looked up at every use; constants of this module are folded into the code that is compiled.
+const sliding = slidingWindow
+const fixed = fixedWindow
+const bucket = tokenBucket
 
 /** Makes `state` a counter nobody has used. */
 export function begin(state: CounterState, counter: CounterSpec, t: number, epoch: number): void {
@@ -15,13 +20,13 @@ export function begin(state: CounterState, counter: CounterSpec, t: number, epoc
   state.epoch = epoch
   switch (counter.algorithm) {
     case 'sliding_window':
-      slidingWindow.begin(state, counter)
+      sliding.begin(state, counter)
       break
     case 'fixed_window':
-      fixedWindow.begin(state, counter)
+      fixed.begin(state, counter)
       break
     case 'token_bucket':
-      tokenBucket.begin(state, counter)
+      bucket.begin(state, counter)
       break
   }
 }
@@ -38,13 +43,13 @@ export function touch(state: CounterState, counter: CounterSpec, t: number, epoc
   }
   switch (counter.algorithm) {
     case 'sliding_window':
-      slidingWindow.advance(state, counter, t)
+      sliding.advance(state, counter, t)
       break
     case 'fixed_window':
-      fixedWindow.advance(state, counter, t)
+      fixed.advance(state, counter, t)
       break
     case 'token_bucket':
-      tokenBucket.advance(state, counter, t)
+      bucket.advance(state, counter, t)
       break
   }
 }
@@ -67,24 +72,24 @@ function touchAhead(state: CounterState, counter: CounterSpec, t: number, epoch:
 export function roomOf(state: CounterState, counter: CounterSpec): number {
   switch (counter.algorithm) {
     case 'sliding_window':
-      return slidingWindow.room(state, counter)
+      return sliding.room(state, counter)
     case 'fixed_window':
-      return fixedWindow.room(state, counter)
+      return fixed.room(state, counter)
     case 'token_bucket':
-      return tokenBucket.room(state, counter)
+      return bucket.room(state, counter)
   }
 }
 
 export function take(state: CounterState, counter: CounterSpec, amount: number): void {
   switch (counter.algorithm) {
     case 'sliding_window':
-      slidingWindow.take(state, counter, amount)
+      sliding.take(state, counter, amount)
       break
     case 'fixed_window':
-      fixedWindow.take(state, counter, amount)
+      fixed.take(state, counter, amount)
       break
     case 'token_bucket':
-      tokenBucket.take(state, counter, amount)
+      bucket.take(state, counter, amount)
       break
   }
 }
@@ -93,11 +98,11 @@ export function take(state: CounterState, counter: CounterSpec, amount: number):
 export function resetMs(state: CounterState, counter: CounterSpec): number {
   switch (counter.algorithm) {
     case 'sliding_window':
-      return slidingWindow.resetMs(state, counter)
+      return sliding.resetMs(state, counter)
     case 'fixed_window':
-      return fixedWindow.resetMs(state, counter)
+      return fixed.resetMs(state, counter)
     case 'token_bucket':
-      return tokenBucket.resetMs(state, counter)
+      return bucket.resetMs(state, counter)
   }
 }
 
@@ -113,13 +118,13 @@ export function settleCounter(
   if (unused <= 0 || entry.epoch !== state.epoch) return
   switch (counter.algorithm) {
     case 'sliding_window':
-      slidingWindow.refund(state, counter, unused, entry.at)
+      sliding.refund(state, counter, unused, entry.at)
       break
     case 'fixed_window':
-      fixedWindow.refund(state, counter, unused, entry.at)
+      fixed.refund(state, counter, unused, entry.at)
       break
     case 'token_bucket':
-      tokenBucket.refund(state, counter, unused, entry.at)
+      bucket.refund(state, counter, unused, entry.at)
       break
   }
 }
@@ -158,10 +163,10 @@ export function keepMs(counter: CounterSpec): number {
 function arithmeticOf(counter: CounterSpec) {
   switch (counter.algorithm) {
     case 'sliding_window':
-      return slidingWindow
+      return sliding
     case 'fixed_window':
-      return fixedWindow
+      return fixed
     case 'token_bucket':
-      return tokenBucket
+      return bucket
   }
 }
