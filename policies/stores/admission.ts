@@ -4,6 +4,12 @@ import type { CounterState } from './counter-state.ts'
 import type { Claim, ClaimResult, ReserveResult } from './ports.ts'
 import { resetMs, retryAfterMs, roomOf, take, touch } from './windows.ts'
 
+// What a module imports is looked up at every use; what it keeps to itself is compiled in.
+const touchCounter = touch
+const roomIn = roomOf
+const takeFrom = take
+const resetOf = resetMs
+
 /** One claim beside the counter it is judged against. */
 export interface Seat {
   claim: Claim
@@ -30,8 +36,8 @@ export function admit(seats: readonly Seat[], t: number, epoch: number): Admissi
   let short = false
   for (const seat of seats) {
     const { claim, state } = seat
-    touch(state, claim.counter, t, epoch)
-    seat.room = roomOf(state, claim.counter)
+    touchCounter(state, claim.counter, t, epoch)
+    seat.room = roomIn(state, claim.counter)
     const outputRoom = seat.room - claim.input
     if (claim.shadow || outputRoom >= claim.want) continue
     if (claim.clip && outputRoom >= claim.floor) {
@@ -57,9 +63,9 @@ function takeShare(seat: Seat, admitted: boolean, clippedTo: number, clipFloor: 
   const least = claim.clip ? Math.min(want, floor) : want
   const fits = room - input >= least
   const reserved = admitted && fits ? Math.min(input + want, room) : 0
-  if (reserved > 0) take(state, counter, reserved)
+  if (reserved > 0) takeFrom(state, counter, reserved)
   const { at, epoch } = state
   const remaining = Math.max(0, room - reserved)
-  const result = { key, at, epoch, reserved, remaining, resetMs: resetMs(state, counter) }
+  const result = { key, at, epoch, reserved, remaining, resetMs: resetOf(state, counter) }
   return fits ? result : { ...result, retryAfterMs: retryAfterMs(state, counter, input + least) }
 }

@@ -4,6 +4,11 @@ import type { CounterState } from './counter-state.ts'
 import type { CounterSpec } from './ports.ts'
 import { freshSlots, LIVE_SLOTS, SEVERAL } from './sliding-window.ts'
 
+// What a module imports or exports is looked up at every use; what it keeps to itself is compiled in.
+const fresh = freshSlots
+const MANY = SEVERAL
+const NONE = -1
+
 /** A short record: at, epoch, amount, booked, and the only slot that holds it. */
 const SHORT = 5
 /** A long one: at, epoch, amount, booked, and every slot. */
@@ -17,7 +22,7 @@ const HOLES_PER_VISIT = 4
 
 /** Names a record until the counter is saved or removed. */
 export type Handle = number
-export const NO_COUNTER: Handle = -1
+export const NO_COUNTER: Handle = NONE
 
 /** Records of one width. */
 interface Slab {
@@ -51,7 +56,7 @@ export class CounterTable {
 
   /** {@link NO_COUNTER} when there is none. */
   find(key: string): Handle {
-    return this.#handles.get(key) ?? NO_COUNTER
+    return this.#handles.get(key) ?? NONE
   }
 
   /** The same, quicker when `hint` is the handle that the counter had a moment ago. */
@@ -61,9 +66,9 @@ export class CounterTable {
 
   /** {@link find} for the counter that a request names after the one at `before`. */
   findAfter(before: Handle, key: string): Handle {
-    if (before === NO_COUNTER) return this.find(key)
+    if (before === NONE) return this.find(key)
     const { followers } = this.#slabOf(before)
-    const hint = followers[before >> 1] ?? NO_COUNTER
+    const hint = followers[before >> 1] ?? NONE
     const handle = this.findAt(hint, key)
     if (handle !== hint) followers[before >> 1] = handle
     return handle
@@ -80,13 +85,13 @@ export class CounterTable {
     const slab = this.#slabOf(handle)
     const chunk = chunkOf(slab, handle)
     const offset = offsetOf(slab, handle)
-    freshSlots(state)
+    fresh(state)
     state.at = chunk[offset] as number
     state.epoch = chunk[offset + 1] as number
     state.amount = chunk[offset + 2] as number
     state.booked = chunk[offset + 3] as number
     if (slab === this.#long) {
-      state.only = SEVERAL
+      state.only = MANY
       state.slots = chunk
       state.base = offset + 4
     } else {
@@ -106,8 +111,8 @@ export class CounterTable {
 
   /** Writes a counter back to `handle`, or adds it when that is {@link NO_COUNTER}. Its handle may be another then. */
   save(handle: Handle, key: string, counter: CounterSpec, state: CounterState): Handle {
-    const isLong = state.only === SEVERAL
-    const place = handle !== NO_COUNTER && ((handle & 1) === 1) === isLong ? handle : this.#move(handle, key, isLong)
+    const isLong = state.only === MANY
+    const place = handle !== NONE && ((handle & 1) === 1) === isLong ? handle : this.#move(handle, key, isLong)
     const slab = this.#slabOf(place)
     if (slab.specs[place >> 1] !== counter) slab.specs[place >> 1] = counter
     const chunk = chunkOf(slab, place)
@@ -154,7 +159,7 @@ export class CounterTable {
 
   /** Gives a counter a record of the other width, or its first one. */
   #move(handle: Handle, key: string, isLong: boolean): Handle {
-    if (handle === NO_COUNTER) {
+    if (handle === NONE) {
       this.#size++
       return this.#add(key, isLong)
     }

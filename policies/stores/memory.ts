@@ -18,6 +18,12 @@ export interface MemoryStoreOptions {
   readonly maxCounters?: number
 }
 
+// What a module imports is looked up at every use; what it keeps to itself is compiled in.
+const touchCounter = touch
+const settleOne = settleCounter
+const NONE = NO_COUNTER
+const admitAll = admit
+
 interface MemorySeat extends Seat {
   handle: Handle
 }
@@ -41,7 +47,7 @@ export class MemoryStore implements LimitStore {
   /** Settled reservations without a ticket of this store. */
   readonly #foreign = createRecentIds()
   /** Where the counters of the latest reservations were. */
-  readonly #hints = new Int32Array(HINTED_TICKETS * HINTED_CLAIMS).fill(NO_COUNTER)
+  readonly #hints = new Int32Array(HINTED_TICKETS * HINTED_CLAIMS).fill(NONE)
   readonly #seats: MemorySeat[] = []
   readonly #spare: CounterState = createState()
   readonly #firstTicket: number
@@ -68,8 +74,8 @@ export class MemoryStore implements LimitStore {
     const epoch = this.#nextEpoch()
     const seats = this.#seatsFor(claims, t, epoch)
     if (this.#counters.size + seats.length > this.#maxCounters) this.#assertSpace(seats)
-    const result = admit(seats, t, epoch)
-    const ticket = result.admitted ? this.#tickets.next() : NO_COUNTER
+    const result = admitAll(seats, t, epoch)
+    const ticket = result.admitted ? this.#tickets.next() : NONE
     if (result.admitted) result.ticket = this.#firstTicket + ticket
     this.#sweep(SWEPT_PER_REQUEST + SWEPT_PER_NEW_COUNTER * this.#save(seats, result, ticket), t)
     this.#spread.sweep((key) => this.#lives(key))
@@ -78,7 +84,7 @@ export class MemoryStore implements LimitStore {
 
   settle({ id, ticket, entries }: Settlement): boolean {
     const t = this.#now()
-    const own = ticket === undefined ? NO_COUNTER : ticket - this.#firstTicket
+    const own = ticket === undefined ? NONE : ticket - this.#firstTicket
     if (!this.#isFirst(id, own, t)) return false
     const epoch = this.#nextEpoch()
     for (let index = 0; index < entries.length; index++) {
@@ -116,10 +122,10 @@ export class MemoryStore implements LimitStore {
     if (!Number.isSafeInteger(tokens) || tokens < 1)
       throw new PortcullisError('invalid_argument', 'A grant is a positive whole number of tokens.')
     const handle = this.#counters.find(key)
-    if (handle === NO_COUNTER) return
+    if (handle === NONE) return
     const counter = this.#counters.specOf(handle)
     this.#counters.load(handle, this.#spare)
-    touch(this.#spare, counter, this.#now(), this.#nextEpoch())
+    touchCounter(this.#spare, counter, this.#now(), this.#nextEpoch())
     grant(this.#spare, counter, tokens)
     this.#counters.save(handle, key, counter, this.#spare)
   }
@@ -139,19 +145,19 @@ export class MemoryStore implements LimitStore {
 
   #seatsFor(claims: readonly Claim[], t: number, epoch: number): readonly MemorySeat[] {
     const seats = this.#seats
-    let handle = NO_COUNTER
+    let handle = NONE
     for (let index = 0; index < claims.length; index++) {
       const claim = claims[index] as Claim
       let seat = seats[index]
       if (seat === undefined) {
-        seat = { claim, key: claim.key, room: 0, state: createState(), handle: NO_COUNTER }
+        seat = { claim, key: claim.key, room: 0, state: createState(), handle: NONE }
         seats.push(seat)
       }
       seat.claim = claim
       seat.key = claim.spread === undefined ? claim.key : this.#spreadKey(claim.key, claim.spread)
       handle = this.#counters.findAfter(handle, seat.key)
       seat.handle = handle
-      if (handle === NO_COUNTER) begin(seat.state, claim.counter, t, epoch)
+      if (handle === NONE) begin(seat.state, claim.counter, t, epoch)
       else this.#counters.load(handle, seat.state)
     }
     return claims.length === seats.length ? seats : seats.slice(0, claims.length)
@@ -162,7 +168,7 @@ export class MemoryStore implements LimitStore {
   }
 
   #assertSpace(seats: readonly MemorySeat[]): void {
-    const added = seats.filter(({ handle }) => handle === NO_COUNTER).length
+    const added = seats.filter(({ handle }) => handle === NONE).length
     if (added > 0 && this.#counters.size + added > this.#maxCounters)
       throw new PortcullisError('store_full', 'The memory store holds too many counters.')
   }
@@ -172,12 +178,12 @@ export class MemoryStore implements LimitStore {
     let added = 0
     for (let index = 0; index < seats.length; index++) {
       const { claim, key, handle, state } = seats[index] as MemorySeat
-      if (handle === NO_COUNTER) {
+      if (handle === NONE) {
         if (result.claims[index]?.reserved === 0) continue
         added++
       }
       const place = this.#counters.save(handle, key, claim.counter, state)
-      if (ticket !== NO_COUNTER && index < HINTED_CLAIMS) this.#hints[hintOf(ticket, index)] = place
+      if (ticket !== NONE && index < HINTED_CLAIMS) this.#hints[hintOf(ticket, index)] = place
       if (claim.spread !== undefined && key === claim.key) this.#spread.add(claim.spread.owner, key)
     }
     return added
@@ -191,21 +197,21 @@ export class MemoryStore implements LimitStore {
   }
 
   #hintFor(ticket: number, index: number): Handle {
-    return index < HINTED_CLAIMS ? (this.#hints[hintOf(ticket, index)] ?? NO_COUNTER) : NO_COUNTER
+    return index < HINTED_CLAIMS ? (this.#hints[hintOf(ticket, index)] ?? NONE) : NONE
   }
 
   #settleEntry(entry: SettleEntry, hint: Handle, t: number, epoch: number): void {
     const state = this.#spare
     const handle = this.#counters.findAt(hint, entry.key)
-    if (handle !== NO_COUNTER) {
+    if (handle !== NONE) {
       this.#counters.load(handle, state)
     } else {
       // Nothing to refund; but what was used beyond the reservation still counts.
       if (entry.actual < entry.reserved || this.#counters.size >= this.#maxCounters) return
       begin(state, entry.counter, t, epoch)
     }
-    touch(state, entry.counter, t, epoch)
-    settleCounter(state, entry.counter, entry)
+    touchCounter(state, entry.counter, t, epoch)
+    settleOne(state, entry.counter, entry)
     this.#counters.save(handle, entry.key, entry.counter, state)
   }
 
@@ -213,13 +219,13 @@ export class MemoryStore implements LimitStore {
   #counts(handle: Handle, t: number): boolean {
     const counter = this.#counters.specOf(handle)
     this.#counters.peek(handle, this.#spare)
-    touch(this.#spare, counter, t, this.#nextEpoch())
+    touchCounter(this.#spare, counter, t, this.#nextEpoch())
     return !idle(this.#spare, counter)
   }
 
   #lives(key: string): boolean {
     const handle = this.#counters.find(key)
-    return handle !== NO_COUNTER && this.#counts(handle, this.#now())
+    return handle !== NONE && this.#counts(handle, this.#now())
   }
 
   #sweep(count: number, t: number): void {

@@ -9,14 +9,18 @@ import type { CounterSpec } from './ports.ts'
 /** A window is cut into this many slots; one more is live, the one that is being left. */
 export const SLOTS_PER_WINDOW = 12
 export const LIVE_SLOTS = SLOTS_PER_WINDOW + 1
-
 /** More than one slot may hold something. */
 export const SEVERAL = -1
+
+// What a module exports is looked up at every use; what it keeps to itself is compiled in.
+const PER_WINDOW = SLOTS_PER_WINDOW
+const LIVE = LIVE_SLOTS
+const MANY = SEVERAL
 
 /** Empties the counter's slots. */
 function clearSlots(state: CounterState): void {
   const { slots, base, only } = state
-  if (only === SEVERAL) slots.fill(0, base, base + LIVE_SLOTS)
+  if (only === MANY) slots.fill(0, base, base + LIVE)
   else slots[base + only] = 0
   state.only = 0
   state.booked = 0
@@ -40,22 +44,22 @@ function windowMs(counter: CounterSpec): number {
 
 /** The slot that `t` lies in. Whole numbers divided once, so that no border is missed by rounding. */
 function slotOf(counter: CounterSpec, t: number): number {
-  return Math.floor((t * SLOTS_PER_WINDOW) / windowMs(counter))
+  return Math.floor((t * PER_WINDOW) / windowMs(counter))
 }
 
 /** The first millisecond of a slot. */
 function startOf(counter: CounterSpec, slot: number): number {
-  return Math.ceil((slot * windowMs(counter)) / SLOTS_PER_WINDOW)
+  return Math.ceil((slot * windowMs(counter)) / PER_WINDOW)
 }
 
 /** What is booked in one of the live slots. */
 function bookedIn(state: CounterState, slot: number): number {
-  return state.slots[state.base + (slot % LIVE_SLOTS)] ?? 0
+  return state.slots[state.base + (slot % LIVE)] ?? 0
 }
 
 function book(state: CounterState, slot: number, amount: number): void {
-  const index = slot % LIVE_SLOTS
-  if (index !== state.only) state.only = state.booked === 0 ? index : SEVERAL
+  const index = slot % LIVE
+  if (index !== state.only) state.only = state.booked === 0 ? index : MANY
   state.slots[state.base + index] = (state.slots[state.base + index] ?? 0) + amount
   state.booked += amount
 }
@@ -64,14 +68,14 @@ function book(state: CounterState, slot: number, amount: number): void {
 function unbook(state: CounterState, slot: number, amount: number): number {
   const held = bookedIn(state, slot)
   const taken = Math.min(held, amount)
-  state.slots[state.base + (slot % LIVE_SLOTS)] = held - taken
+  state.slots[state.base + (slot % LIVE)] = held - taken
   state.booked -= taken
   return taken
 }
 
 /** Forgets what a step from slot `last` to `slot` leaves behind. */
 function expire(state: CounterState, last: number, slot: number): void {
-  if (slot - last >= LIVE_SLOTS) clearSlots(state)
+  if (slot - last >= LIVE) clearSlots(state)
   else for (let left = last + 1; left <= slot; left++) unbook(state, left, Number.POSITIVE_INFINITY)
 }
 
@@ -97,7 +101,7 @@ export const slidingWindow: Arithmetic = {
     state.slot = slot
     if (slot > last) expire(state, last, slot)
     if (state.amount === 0) return
-    state.amount = Math.max(0, state.amount - counter.limit * Math.floor((slot - last) / LIVE_SLOTS))
+    state.amount = Math.max(0, state.amount - counter.limit * Math.floor((slot - last) / LIVE))
     payDebt(state, counter)
   },
 
@@ -122,7 +126,7 @@ export const slidingWindow: Arithmetic = {
   refund(state, counter, amount, at) {
     const slot = slotOf(counter, at)
     const age = state.slot - slot
-    if (age < 0 || age >= LIVE_SLOTS) return
+    if (age < 0 || age >= LIVE) return
     unbook(state, slot, amount)
     payDebt(state, counter)
   },
@@ -136,7 +140,7 @@ export const slidingWindow: Arithmetic = {
     const forgiven = Math.min(state.amount, amount)
     state.amount -= forgiven
     let left = amount - forgiven
-    for (let age = 0; age < LIVE_SLOTS && left > 0; age++) left -= unbook(state, state.slot - age, left)
+    for (let age = 0; age < LIVE && left > 0; age++) left -= unbook(state, state.slot - age, left)
     payDebt(state, counter)
   },
 
@@ -146,9 +150,8 @@ export const slidingWindow: Arithmetic = {
 
   resetMs(state, counter) {
     const debtMs = Math.ceil(state.amount / counter.limit) * windowMs(counter)
-    for (let age = 0; age < LIVE_SLOTS; age++) {
-      if (bookedIn(state, state.slot - age) > 0)
-        return startOf(counter, state.slot - age + LIVE_SLOTS) - state.at + debtMs
+    for (let age = 0; age < LIVE; age++) {
+      if (bookedIn(state, state.slot - age) > 0) return startOf(counter, state.slot - age + LIVE) - state.at + debtMs
     }
     return debtMs
   },
@@ -158,9 +161,9 @@ export const slidingWindow: Arithmetic = {
     const debtMs = Math.ceil(state.amount / counter.limit) * windowMs(counter)
     let used = state.booked
     if (used <= counter.limit - amount) return debtMs
-    for (let age = SLOTS_PER_WINDOW; age >= 0; age--) {
+    for (let age = PER_WINDOW; age >= 0; age--) {
       used -= bookedIn(state, state.slot - age)
-      if (used <= counter.limit - amount) return startOf(counter, state.slot - age + LIVE_SLOTS) - state.at + debtMs
+      if (used <= counter.limit - amount) return startOf(counter, state.slot - age + LIVE) - state.at + debtMs
     }
     return Number.POSITIVE_INFINITY
   },
