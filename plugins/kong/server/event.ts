@@ -19,6 +19,11 @@ export interface Pipe {
 /** Kong runs these and never comes back to the event. */
 const ENDING_METHODS: ReadonlySet<string> = new Set(['kong.response.exit', 'kong.response.error'])
 
+/** True for an answer after which Kong does not come back. */
+export function endsEvent(answer: ToKong): boolean {
+  return answer === 'ret' || ENDING_METHODS.has(answer.Method)
+}
+
 const CLOSED: readonly [unknown, string] = [undefined, 'the event is over']
 
 export interface EventOptions {
@@ -105,8 +110,7 @@ export class KongEvent {
     respond(next)
     this.respond = undefined
     this.since = this.now()
-    if (next === 'ret') this.close('returned')
-    else if (ENDING_METHODS.has(next.Method)) this.close('exited')
+    if (endsEvent(next)) this.close(next === 'ret' ? 'returned' : 'exited')
   }
 
   private close(how: EventEnd): void {

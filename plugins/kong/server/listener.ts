@@ -31,8 +31,11 @@ export interface Listener {
   readonly connections: number
   /** Destroys connections whose frame does not get on. Called by a timer. */
   sweep(): void
-  /** Takes no new connections; the open ones go on. */
-  stop(): void
+  /**
+   * Takes no new connections, and closes an open one with the answer that ends an event: then Kong has no use for it at
+   * that moment, and takes a new one to whoever listens by now.
+   */
+  retire(): void
   /** Destroys every connection. */
   destroy(): void
 }
@@ -55,6 +58,7 @@ interface Connection {
 export function createListener(options: ListenerOptions): Listener {
   const { server, logger, now, observer } = options
   const connections = new Set<Connection>()
+  let retiring = false
 
   function accept(socket: Socket): void {
     const connection: Connection = {
@@ -98,16 +102,17 @@ export function createListener(options: ListenerOptions): Listener {
     const unanswered: { cancel: (() => void) | undefined } = { cancel: undefined }
     connection.unanswered = unanswered
 
-    function send(error: string | null, result: unknown): void {
+    function send(error: string | null, result: unknown, last: boolean): void {
       if (connection.unanswered !== unanswered || connection.socket.destroyed) return
       const answer = encode([1, request.id, error, result])
       connection.unanswered = undefined
-      connection.socket.write(answer)
+      if (last && retiring) connection.socket.end(answer)
+      else connection.socket.write(answer)
       observer?.answered?.(shownMethod(request.method), now() - since)
     }
     const reply: Reply = {
-      result: (value) => send(null, value),
-      error: (message) => send(message, null),
+      result: (value, last) => send(null, value, last),
+      error: (message) => send(message, null, false),
     }
     try {
       const cancel = server.handle(request.method, request.argument, reply)
@@ -143,7 +148,8 @@ export function createListener(options: ListenerOptions): Listener {
         if (connection.partialSince !== undefined && connection.partialSince < limit)
           violate(connection, 'a frame that does not get on')
     },
-    stop() {
+    retire() {
+      retiring = true
       net.close()
     },
     destroy() {

@@ -38,7 +38,7 @@ const DEFAULT_MAX_FRAME_BYTES = 64 * 1_048_576
 /** Kong opens a connection for every parallel event; with the usual 511, 192 of 1,000 were turned away. */
 const BACKLOG = 4_096
 const SWEEP_MS = 100
-const WATCH_MS = 1_000
+const WATCH_MS = 250
 /** What the adapter gets on top of its own deadline, sweeps included. */
 const GRACE_MS = 150
 /** Kong never leaves an event alone for so long, but for a client that sends its body slowly. */
@@ -89,7 +89,7 @@ export async function serve(options: ServeOptions): Promise<RunningServer> {
       if (!replaced && !claim.isOurs()) {
         replaced = true
         logger.info('another server has taken over the socket; this one ends with its connections')
-        listener.stop()
+        listener.retire()
       }
       const unused = listener.connections === 0
       const orphaned = byKong && process.ppid !== parent
@@ -105,7 +105,7 @@ export async function serve(options: ServeOptions): Promise<RunningServer> {
     clearInterval(watch)
     logger.info('stopping', { openEvents: server.openEvents, openWork: host.openWork })
     claim.release()
-    listener.stop()
+    listener.retire()
     const ended = systemClock.monotonic() + drainMs
     const drained = await host.drain(drainMs)
     // Another worker of Kong may still be at it, and a frame on its way is lost with its connection.

@@ -8,13 +8,14 @@ import type { Instance, Module } from 'kong-pdk/lib/mod.js'
 import Pdk from 'kong-pdk/pdk.js'
 import type { Logger } from '../../../policies/policy.ts'
 import { UNAVAILABLE_REPLY } from '../unavailable.ts'
-import type { EventEnd, KongEvent, Phase, ToKong } from './event.ts'
+import { type EventEnd, endsEvent, type KongEvent, type Phase, type ToKong } from './event.ts'
 import { createEventTable, type EventLimits, phaseOfId } from './event-table.ts'
 import { createInstances, MAX_FIRST_ID, RpcError } from './instances.ts'
 
 /** What answers Kong: a result, or an error's text. */
 export interface Reply {
-  result(value: unknown): void
+  /** @param last Kong will not come back with this event. */
+  result(value: unknown, last: boolean): void
   error(message: string): void
 }
 
@@ -115,7 +116,7 @@ export function createPluginServer(options: PluginServerOptions): PluginServer {
       event.end('faulted', event.phase === 'access' ? REFUSAL : 'ret')
     if (event === undefined || event.ended !== undefined) {
       if (typeof id !== 'number' || phaseOfId(id) === 'log') throw new RpcError(`event id ${Number(id)} not found`)
-      reply.result({ Data: REFUSAL, EventId: id })
+      reply.result({ Data: REFUSAL, EventId: id }, true)
       return undefined
     }
     if (method === 'plugin.StepError') event.resolve(undefined, 'Kong reported an error')
@@ -125,7 +126,7 @@ export function createPluginServer(options: PluginServerOptions): PluginServer {
 
   function ask(event: KongEvent, reply: Reply): Cancel {
     try {
-      event.ask((data) => reply.result({ Data: data, EventId: event.id }))
+      event.ask((data) => reply.result({ Data: data, EventId: event.id }, endsEvent(data)))
     } catch (error) {
       // A call that cannot be encoded.
       logger.error('plugin fault', { plugin: event.plugin, phase: event.phase, kind: kindOf(error) })
@@ -143,11 +144,11 @@ export function createPluginServer(options: PluginServerOptions): PluginServer {
         return handleEvent(argument, reply)
       case 'plugin.StartInstance': {
         const { Name: name, Config: config } = members(argument)
-        reply.result(instances.start(name, config))
+        reply.result(instances.start(name, config), false)
         return undefined
       }
       case 'plugin.CloseInstance':
-        reply.result(instances.close(argument))
+        reply.result(instances.close(argument), false)
         return undefined
       default:
         throw new RpcError('no such method')

@@ -33,6 +33,7 @@ export interface TestServer {
   /** Everything that was logged, as one text. */
   readonly logged: () => string
   worker(options?: { readonly poolSize?: number; readonly readTimeoutMs?: number }): Worker
+  retire(): void
   close(): void
 }
 
@@ -82,10 +83,11 @@ export async function startTestServer(options: TestServerOptions): Promise<TestS
       workers.push(worker)
       return worker
     },
+    retire: () => listener.retire(),
     close() {
       clearInterval(sweep)
       for (const worker of workers) worker.close()
-      listener.stop()
+      listener.retire()
       listener.destroy()
       server.close()
       rmSync(directory, { recursive: true, force: true })

@@ -154,6 +154,19 @@ describe('a connection that ends', () => {
   })
 })
 
+test('a server that retires closes a connection with the answer that ends an event, and no sooner', async () => {
+  const { socket, retire, connections } = await start({ access: async (kong) => void (await kong.request.getMethod()) })
+  const connection = await rawConnection(socket)
+  const id = await startInstance(connection)
+  retire()
+  const answer = await connection.request(2, 'plugin.HandleEvent', { InstanceId: id, EventName: 'access' })
+  const { EventId } = answer[3] as { readonly EventId: number }
+  expect((await connection.request(3, 'plugin.Step', { EventId, Data: 'POST' }))[3]).toEqual({ Data: 'ret', EventId })
+  await connection.closed
+  await until(() => connections() === 0)
+  await expect(rawConnection(socket)).rejects.toThrow(/ENOENT|ECONNREFUSED/)
+})
+
 describe('frames', () => {
   test('in pieces are put together', async () => {
     const { socket } = await start()
