@@ -1,0 +1,110 @@
+/**
+ * What an upstream could make of a request that it received, read as leniently as the most careless server would. Written
+ * apart from the pack's own readers, which it judges.
+ */
+
+import { brotliDecompressSync, gunzipSync, inflateSync } from 'node:zlib'
+import type { Received } from '../support/model/index.ts'
+
+/** Paths and methods that the caller of the cases may reach, with the models that may answer there. */
+export const MAY: readonly (readonly [request: RegExp, models: RegExp])[] = [
+  [/^POST \/v1\/(?:chat\/)?completions$/, /^(?:gpt-4o-mini|claude-haiku-.*)$/],
+  [/^POST \/openai\/deployments\/gpt-4o-mini\/chat\/completions$/, /^gpt-4o-mini$/],
+  [/^POST \/v1\/messages$/, /^claude-haiku-.*$/],
+  [/^POST \/v1\/messages\/batches$/, /^claude-haiku-4-5$/],
+  [/^POST \/v1beta\/models\/gemini-2\.0-flash:(?:stream)?generatecontent$/, /^(?:models\/)?gemini-2\.0-flash$/],
+  [/^POST \/v1\/embeddings$/, /^text-embedding-3-small$/],
+  [/^POST \/v1\/images\/(?:generations|edits)$/, /^dall-e-2$/],
+  [/^POST \/v1\/audio\/(?:transcriptions|translations)$/, /^whisper-1$/],
+  [/^(?:GET|HEAD) \/v1\/models(?:\/gpt-5)?$/, /^$/],
+]
+
+/** Everything about a received request that the caller may not have; empty when all of it is allowed. */
+export function trespasses(received: Received): string[] {
+  const found: string[] = []
+  const requests = methodsOf(received).flatMap((method) => pathsOf(received).map((path) => `${method} ${path}`))
+  const models = modelsOf(received)
+  for (const request of requests) {
+    const rule = MAY.find(([pattern]) => pattern.test(request))
+    if (rule === undefined) found.push(request)
+    else found.push(...models.filter((model) => !rule[1].test(model)).map((model) => `${request} with ${model}`))
+  }
+  return found
+}
+
+const OVERRIDES = ['x-http-method-override', 'x-http-method', 'x-method-override']
+
+function methodsOf({ method, headers }: Received): string[] {
+  return [method, ...OVERRIDES.flatMap((name) => headers[name] ?? [])].map((name) => String(name).toUpperCase())
+}
+
+function pathsOf({ url, headers }: Received): string[] {
+  const written = [url, headers['x-original-url'], headers['x-rewrite-url']].filter((one) => typeof one === 'string')
+  return [...new Set(written.map((one) => normalise(one.split('?', 1)[0] ?? '')))]
+}
+
+function normalise(path: string): string {
+  let text = path
+  for (let round = 0; round < 3; round++)
+    text = text.replace(/%([0-9a-f]{2})/gi, (_, hex) => String.fromCharCode(parseInt(hex, 16)))
+  const steps: string[] = []
+  for (const step of text.replaceAll('\\', '/').toLowerCase().split('/')) {
+    const plain =
+      step
+        .split(';', 1)[0]
+        ?.replace(/[\s\0]+$/g, '')
+        .replace(/\.+$/, (dots) => (step === dots ? dots : '')) ?? ''
+    if (plain === '..') steps.pop()
+    else if (plain !== '' && plain !== '.') steps.push(plain)
+  }
+  return `/${steps.join('/')}`
+}
+
+function modelsOf(received: Received): string[] {
+  const found = new Set<string>()
+  for (const text of textsOf(received)) {
+    for (const [, key = '', value = ''] of text.matchAll(/"((?:[^"\\]|\\.)*)"\s*:\s*"((?:[^"\\]|\\.)*)"/g))
+      if (isModel(unescaped(key))) found.add(unescaped(value))
+    for (const [, list = ''] of text.matchAll(/"models"\s*:\s*\[([^\]]*)\]/gi))
+      for (const [, value = ''] of list.matchAll(/"((?:[^"\\]|\\.)*)"/g)) found.add(unescaped(value))
+    for (const [, name = '', value = ''] of text.matchAll(
+      /name\*?=(?:utf-8'')?"?([^"\r\n;]*)"?[\s\S]*?\r?\n\r?\n([^\r\n]*)/gi,
+    ))
+      if (isModel(decodeURIComponent(name.replace(/\\/g, '').replace(/\[.*$/, '')))) found.add(value)
+  }
+  const query = new URLSearchParams(received.url.split('?')[1] ?? '')
+  for (const [key, value] of query) if (isModel(key)) found.add(value)
+  return [...found]
+}
+
+/** As Go's encoding/json and the most tolerant of its kind would. */
+function isModel(key: string): boolean {
+  return key.normalize('NFKC').trim().toLowerCase() === 'model'
+}
+
+function unescaped(text: string): string {
+  try {
+    return JSON.parse(`"${text}"`) as string
+  } catch {
+    return text
+  }
+}
+
+/** The body in every encoding that a server might try. */
+function textsOf({ body }: Received): string[] {
+  const unpacked = [gunzipSync, inflateSync, brotliDecompressSync].flatMap((unpack) => {
+    try {
+      return [unpack(body)]
+    } catch {
+      return []
+    }
+  })
+  return [body, ...unpacked].flatMap((bytes) => [
+    bytes.toString('utf8'),
+    bytes.toString('utf16le'),
+    Buffer.from(bytes.subarray(0, bytes.length - (bytes.length % 2)))
+      .swap16()
+      .toString('utf16le'),
+    bytes.toString('latin1').replaceAll('\0', ''),
+  ])
+}
