@@ -212,6 +212,33 @@ export function limitStoreContract(
       })
     }
 
+    describe('the last moment for a refund', () => {
+      /** What a refund of 10, that long after the reservation, adds to a counter that counts 10 more by then. */
+      async function refundedAfter(counter: CounterSpec, ms: number): Promise<number> {
+        const { reserve, settle, wait } = await start()
+        const remaining = async () => (await reserve(claim(counter, 0))).claims[0]?.remaining ?? Number.NaN
+        const asked = claim(counter, 40)
+        const result = await reserve(asked)
+        wait(ms)
+        await reserve(claim(counter, 10))
+        const before = await remaining()
+        await settle(result, entry(asked, result, 30))
+        return (await remaining()) - before
+      }
+
+      for (const [counter, latest] of [
+        // START is the first millisecond of a slot, and 20 s into an aligned minute.
+        [sliding, 64_999],
+        [fixed, 39_999],
+        [{ ...bucket, burst: 50 }, 30_000],
+      ] as const) {
+        it(`is ${latest} ms after the reservation (${counter.algorithm})`, async () => {
+          expect(await refundedAfter(counter, latest)).toBe(10)
+          expect(await refundedAfter(counter, latest + 1)).toBe(0)
+        })
+      }
+    })
+
     describe('several counters in one step', () => {
       it('takes from all or from none', async () => {
         const { reserve } = await start()

@@ -41,6 +41,43 @@ describe('memory store', () => {
     expect(store.size).toBe(1)
   })
 
+  it('keeps no counter that counts nothing', async () => {
+    const { store } = createClocked()
+    await store.reserve({ id: 'a', claims: [{ ...claim('a'), want: 0 }] })
+    await store.reserve({ id: 'b', claims: [{ ...claim('b'), want: 101 }] })
+    await store.reserve({ id: 'c', claims: [{ ...claim('c'), want: 101, shadow: true }] })
+    expect(store.size).toBe(0)
+  })
+
+  it('changes nothing by showing it', async () => {
+    const { store, setTime } = createClocked()
+    const asked = { ...claim('a'), want: 30 }
+    for (const slot of [0, 3]) {
+      setTime(START + slot * 5_000)
+      await store.reserve({ id: `${slot}`, claims: [asked] })
+    }
+    setTime(START + 13 * 5_000)
+    expect(await store.show('ip=1:a')).toMatchObject([{ used: 30, remaining: 70 }])
+    expect((await store.reserve({ id: 'c', claims: [{ ...asked, want: 70 }] })).admitted).toBe(true)
+  })
+
+  it('keeps thousands of counters apart while they move between their records', async () => {
+    const { store, setTime } = createClocked()
+    const callers = 9_000
+    const wantOf = (caller: number, slot: number) => ((caller * 7 + slot * 3) % 9) + 1
+    for (const slot of [0, 2, 5]) {
+      setTime(START + slot * 5_000)
+      for (let caller = 0; caller < callers; caller++)
+        await store.reserve({ id: 'r', claims: [{ ...claim(`${caller}`), want: wantOf(caller, slot) }] })
+    }
+    setTime(START + 14 * 5_000)
+    for (let caller = 0; caller < callers; caller++) {
+      const { claims } = await store.reserve({ id: 'r', claims: [{ ...claim(`${caller}`), want: 0 }] })
+      expect(claims[0]?.remaining).toBe(100 - wantOf(caller, 2) - wantOf(caller, 5))
+    }
+    expect(store.size).toBe(callers)
+  })
+
   it('keeps debts from being dropped', async () => {
     const { store, setTime } = createClocked()
     const asked = claim('a')
