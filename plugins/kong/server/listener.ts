@@ -31,11 +31,12 @@ export interface Listener {
   readonly connections: number
   /** Destroys connections whose frame does not get on. Called by a timer. */
   sweep(): void
-  /**
-   * Takes no new connections, and closes an open one with the answer that ends an event: then Kong has no use for it at
-   * that moment, and takes a new one to whoever listens by now.
-   */
-  retire(): void
+  /** Milliseconds since a frame came or was answered last; 0 while one is unanswered. */
+  readonly quietMs: number
+  /** Takes no new connections; the open ones go on. */
+  stop(): void
+  /** From now on closes a connection with the answer that ends an event: the best moment in unbroken traffic. */
+  closeWithAnswers(): void
   /** Destroys every connection. */
   destroy(): void
 }
@@ -58,7 +59,9 @@ interface Connection {
 export function createListener(options: ListenerOptions): Listener {
   const { server, logger, now, observer } = options
   const connections = new Set<Connection>()
-  let retiring = false
+  let closing = false
+  let unanswered = 0
+  let lastActive = now()
 
   function accept(socket: Socket): void {
     const connection: Connection = {
@@ -80,6 +83,7 @@ export function createListener(options: ListenerOptions): Listener {
 
   function receive(connection: Connection, chunk: Buffer): void {
     if (connection.socket.destroyed) return
+    lastActive = now()
     if (connection.unanswered !== undefined) {
       violate(connection, 'a frame before the answer to the last one')
       return
@@ -99,14 +103,17 @@ export function createListener(options: ListenerOptions): Listener {
 
   function dispatch(connection: Connection, request: Request): void {
     const since = now()
-    const unanswered: { cancel: (() => void) | undefined } = { cancel: undefined }
-    connection.unanswered = unanswered
+    const waiting: { cancel: (() => void) | undefined } = { cancel: undefined }
+    connection.unanswered = waiting
+    unanswered += 1
 
     function send(error: string | null, result: unknown, last: boolean): void {
-      if (connection.unanswered !== unanswered || connection.socket.destroyed) return
+      if (connection.unanswered !== waiting || connection.socket.destroyed) return
       const answer = encode([1, request.id, error, result])
       connection.unanswered = undefined
-      if (last && retiring) connection.socket.end(answer)
+      unanswered -= 1
+      lastActive = now()
+      if (last && closing) connection.socket.end(answer)
       else connection.socket.write(answer)
       observer?.answered?.(shownMethod(request.method), now() - since)
     }
@@ -116,7 +123,7 @@ export function createListener(options: ListenerOptions): Listener {
     }
     try {
       const cancel = server.handle(request.method, request.argument, reply)
-      unanswered.cancel = cancel
+      waiting.cancel = cancel
     } catch (error) {
       logger.error('request not handled', { kind: error instanceof Error ? error.name : typeof error })
       violate(connection, 'an internal fault')
@@ -131,9 +138,11 @@ export function createListener(options: ListenerOptions): Listener {
   }
 
   function abort(connection: Connection): void {
-    const unanswered = connection.unanswered
+    const waiting = connection.unanswered
+    if (waiting === undefined) return
     connection.unanswered = undefined
-    unanswered?.cancel?.()
+    unanswered -= 1
+    waiting.cancel?.()
   }
 
   const net = createServer(accept)
@@ -148,9 +157,14 @@ export function createListener(options: ListenerOptions): Listener {
         if (connection.partialSince !== undefined && connection.partialSince < limit)
           violate(connection, 'a frame that does not get on')
     },
-    retire() {
-      retiring = true
+    get quietMs() {
+      return unanswered > 0 ? 0 : now() - lastActive
+    },
+    stop() {
       net.close()
+    },
+    closeWithAnswers() {
+      closing = true
     },
     destroy() {
       for (const connection of connections) connection.socket.destroy()

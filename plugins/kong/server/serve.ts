@@ -3,6 +3,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Module } from 'kong-pdk/lib/mod.js'
 import { type Host, systemClock } from '../host.ts'
+import { handOver } from './hand-over.ts'
 import { createListener, type ListenerObserver } from './listener.ts'
 import { startedByNginx } from './process-tree.ts'
 import { createPluginServer, type EventObserver } from './server.ts'
@@ -78,6 +79,7 @@ export async function serve(options: ServeOptions): Promise<RunningServer> {
     server.sweep()
     listener.sweep()
   }, SWEEP_MS)
+  let cancelHandOver: (() => void) | undefined
   const watch = watchNeed()
 
   function watchNeed(): NodeJS.Timeout {
@@ -89,7 +91,7 @@ export async function serve(options: ServeOptions): Promise<RunningServer> {
       if (!replaced && !claim.isOurs()) {
         replaced = true
         logger.info('another server has taken over the socket; this one ends with its connections')
-        listener.retire()
+        cancelHandOver = handOver(listener, server, now)
       }
       const unused = listener.connections === 0
       const orphaned = byKong && process.ppid !== parent
@@ -105,13 +107,14 @@ export async function serve(options: ServeOptions): Promise<RunningServer> {
     clearInterval(watch)
     logger.info('stopping', { openEvents: server.openEvents, openWork: host.openWork })
     claim.release()
-    listener.retire()
+    listener.stop()
     const ended = systemClock.monotonic() + drainMs
     const drained = await host.drain(drainMs)
     // Another worker of Kong may still be at it, and a frame on its way is lost with its connection.
     while (listener.connections > 0 && systemClock.monotonic() < ended) await sleep(POLL_MS)
     if (!drained) logger.warn('open work abandoned', { openEvents: server.openEvents, openWork: host.openWork })
     clearInterval(sweep)
+    cancelHandOver?.()
     server.close()
     listener.destroy()
     // What was cut off gives back what it holds.

@@ -8,6 +8,7 @@ import { decode, encode } from '@msgpack/msgpack'
 import { Module } from 'kong-pdk/lib/mod.js'
 import type { KongPdk } from '../../../../plugins/kong/adapter/pdk.ts'
 import type { EventEnd } from '../../../../plugins/kong/server/event.ts'
+import { handOver } from '../../../../plugins/kong/server/hand-over.ts'
 import { createListener } from '../../../../plugins/kong/server/listener.ts'
 import { createPluginServer, type PluginServer } from '../../../../plugins/kong/server/server.ts'
 import { createWorker, type PluginConfig, type Worker } from '../../../support/kong-client/worker.ts'
@@ -33,7 +34,9 @@ export interface TestServer {
   /** Everything that was logged, as one text. */
   readonly logged: () => string
   worker(options?: { readonly poolSize?: number; readonly readTimeoutMs?: number }): Worker
+  /** Stops listening, and closes connections with the answers that end events. */
   retire(): void
+  handOver(): void
   close(): void
 }
 
@@ -83,11 +86,15 @@ export async function startTestServer(options: TestServerOptions): Promise<TestS
       workers.push(worker)
       return worker
     },
-    retire: () => listener.retire(),
+    retire() {
+      listener.stop()
+      listener.closeWithAnswers()
+    },
+    handOver: () => void handOver(listener, server, now),
     close() {
       clearInterval(sweep)
       for (const worker of workers) worker.close()
-      listener.retire()
+      listener.stop()
       listener.destroy()
       server.close()
       rmSync(directory, { recursive: true, force: true })

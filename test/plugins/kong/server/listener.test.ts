@@ -154,7 +154,7 @@ describe('a connection that ends', () => {
   })
 })
 
-test('a server that retires closes a connection with the answer that ends an event, and no sooner', async () => {
+test('a server that retires in unbroken traffic closes a connection with the answer that ends an event, and no sooner', async () => {
   const { socket, retire, connections } = await start({ access: async (kong) => void (await kong.request.getMethod()) })
   const connection = await rawConnection(socket)
   const id = await startInstance(connection)
@@ -164,6 +164,22 @@ test('a server that retires closes a connection with the answer that ends an eve
   expect((await connection.request(3, 'plugin.Step', { EventId, Data: 'POST' }))[3]).toEqual({ Data: 'ret', EventId })
   await connection.closed
   await until(() => connections() === 0)
+  await expect(rawConnection(socket)).rejects.toThrow(/ENOENT|ECONNREFUSED/)
+})
+
+test('a server that hands over ends connections in a quiet moment, but not while an event is open', async () => {
+  const { socket, handOver, connections } = await start({
+    access: async (kong) => void (await kong.request.getMethod()),
+  })
+  const connection = await rawConnection(socket)
+  const id = await startInstance(connection)
+  const answer = await connection.request(2, 'plugin.HandleEvent', { InstanceId: id, EventName: 'access' })
+  const { EventId } = answer[3] as { readonly EventId: number }
+  handOver()
+  await new Promise((resolve) => setTimeout(resolve, 50))
+  expect(connections()).toBe(1)
+  expect((await connection.request(3, 'plugin.Step', { EventId, Data: 'POST' }))[3]).toEqual({ Data: 'ret', EventId })
+  await connection.closed
   await expect(rawConnection(socket)).rejects.toThrow(/ENOENT|ECONNREFUSED/)
 })
 
