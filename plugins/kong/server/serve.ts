@@ -39,7 +39,7 @@ const DEFAULT_MAX_FRAME_BYTES = 64 * 1_048_576
 /** Kong opens a connection for every parallel event; with the usual 511, 192 of 1,000 were turned away. */
 const BACKLOG = 4_096
 const SWEEP_MS = 100
-const WATCH_MS = 250
+const WATCH_MS = 100
 /** What the adapter gets on top of its own deadline, sweeps included. */
 const GRACE_MS = 150
 /** Kong never leaves an event alone for so long, but for a client that sends its body slowly. */
