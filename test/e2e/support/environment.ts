@@ -23,8 +23,8 @@ export const METRICS_PORT = 22_003
 /** Where kong/kong.env says things are, in the image. */
 export const IN_IMAGE: Places = {
   declarativeConfig: '/opt/portcullis/kong/kong.yml',
+  server: '/usr/local/bin/node /opt/portcullis/dist/kong/portcullis-kong.cjs',
   pack: '/opt/portcullis',
-  server: '/usr/local/bin/portcullis-kong',
   socket: '/usr/local/kong/portcullis.socket',
 }
 
@@ -33,12 +33,9 @@ export function environment(options: KongOptions, places: Places): Record<string
   for (const line of readFileSync(new URL('../../../kong/kong.env', import.meta.url), 'utf8').split('\n')) {
     const [, name, value] = /^(KONG_\w+)=(.*)$/.exec(line) ?? []
     if (name === undefined || value === undefined) continue
-    // In the order of IN_IMAGE: the configuration lies inside the pack's folder.
-    own[name] = (Object.keys(IN_IMAGE) as (keyof Places)[]).reduce(
-      (text, place) => text.replaceAll(IN_IMAGE[place], places[place]),
-      value,
-    )
+    own[name] = moved(value, places)
   }
+  const given = Object.entries(options.env ?? {}).map(([name, value]) => [name, moved(value, places)])
   return {
     ...own,
     KONG_PROXY_LISTEN: `127.0.0.1:${PROXY_PORT} http2 reuseport backlog=16384`,
@@ -46,6 +43,14 @@ export function environment(options: KongOptions, places: Places): Record<string
     KONG_STATUS_LISTEN: `127.0.0.1:${STATUS_PORT}`,
     KONG_NGINX_WORKER_PROCESSES: String(options.workers ?? 1),
     ...(options.metrics === false ? {} : { [START]: `${own[START]} --metrics-port ${METRICS_PORT}` }),
-    ...options.env,
+    ...Object.fromEntries(given),
   }
+}
+
+function moved(text: string, places: Places): string {
+  // In the order of IN_IMAGE: the configuration lies inside the pack's folder.
+  return (Object.keys(IN_IMAGE) as (keyof Places)[]).reduce(
+    (moving, place) => moving.replaceAll(IN_IMAGE[place], places[place]),
+    text,
+  )
 }
