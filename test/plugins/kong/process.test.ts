@@ -21,6 +21,7 @@ import { PLUGIN_NAMES } from '../../../plugins/kong/registry.ts'
 import { entryKey, type PluginEntry, type ReplyPlan } from '../../../plugins/kong/shared-context.ts'
 import { createRequest, type KongRequest } from '../../support/kong-client/request.ts'
 import { createWorker, type Worker } from '../../support/kong-client/worker.ts'
+import { redisServerVersion, startRedis } from '../../support/redis/server.ts'
 import {
   answered,
   launch,
@@ -390,6 +391,58 @@ test('a reservation of the process before is settled', async () => {
   expect(await kong().log(request, plugin)).toBe('done')
   const text = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text()
   expect(text).toContain('portcullis_settlements_total{policy="llm-token-limit",ended="complete",usage="reported"} 1')
+})
+
+describe.skipIf(redisServerVersion() === undefined)('with Redis', () => {
+  test('counters outlive the process, and a reservation is settled by the next one', async () => {
+    const redis = await startRedis()
+    try {
+      const plugin = tokenLimitConfig('a', 1_000, {
+        store: 'redis',
+        redis: { host: redis.host, port: redis.port, command_timeout_ms: 2_000 },
+      })
+      const first = await start()
+      const request = llmRequest()
+      expect(await kong().access(request, plugin)).toBe('done')
+      const held = 1_000 - remaining(request)
+      expect(held).toBeGreaterThan(0)
+      first.child.kill('SIGKILL')
+      await first.exit
+
+      const second = await start()
+      const before = llmRequest()
+      expect(await kong().access(before, plugin)).toBe('done')
+      expect(remaining(before)).toBe(1_000 - 2 * held)
+      answered(request, { prompt_tokens: 10, completion_tokens: 5 })
+      const worker = kong()
+      expect(await worker.log(request, plugin)).toBe('done')
+      const after = llmRequest()
+      expect(await worker.access(after, plugin)).toBe('done')
+      expect(remaining(after)).toBe(1_000 - 2 * held - 15)
+      for (const each of workers.splice(0)) each.close()
+      second.child.kill('SIGTERM')
+      expect(await second.exit).toBe(0)
+    } finally {
+      await redis.close()
+    }
+  })
+
+  test('that is gone is a refusal with `deny`, and the server goes on', async () => {
+    const redis = await startRedis()
+    const plugin = tokenLimitConfig('a', 1_000, {
+      store: 'redis',
+      on_store_error: 'deny',
+      redis: { host: redis.host, port: redis.port },
+    })
+    const server = await start()
+    const worker = kong()
+    expect(await worker.access(llmRequest(), plugin)).toBe('done')
+    await redis.close()
+    const request = llmRequest()
+    expect(await worker.access(request, plugin)).toBe('exited')
+    expect(request.reply?.status).toBe(503)
+    expect(server.child.exitCode).toBeNull()
+  })
 })
 
 test('SIGSTOP: Kong gives up, and the frames that wait then harm nobody', async () => {
