@@ -90,6 +90,9 @@ function exchange(
     const timer = setTimeout(done, 10_000)
     socket.on('data', (piece: Buffer) => {
       text += piece.toString('latin1')
+      // A refused upgrade leaves its connection open.
+      const [head = '', rest] = text.split('\r\n\r\n', 2)
+      if (rest !== undefined && rest.length >= Number(/\r\ncontent-length: *(\d+)/i.exec(head)?.[1] ?? Infinity)) done()
     })
     socket.on('error', done)
     socket.on('close', done)

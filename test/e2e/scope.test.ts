@@ -1,0 +1,160 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { scopeConformance } from '../conformance/scope.ts'
+import { AUDIENCE, ISSUER, type IssuerKey, makeKey, sign } from '../support/jwks/issuer.ts'
+import { type JwksServer, startJwksServer } from '../support/jwks/server.ts'
+import { type Model, startModel } from '../support/model/index.ts'
+import { chat, codeOf, type Reply } from './support/ask.ts'
+import { IN_IMAGE } from './support/environment.ts'
+import { kongMissing, startKong } from './support/host.ts'
+import type { Kong, KongConfig, PluginConfig } from './support/kong.ts'
+
+/** Both plugins of the plugin server in one process, as an operator adds them to kong.env. */
+const ENV = {
+  KONG_PLUGINS: 'bundled,llm-key,llm-edge,llm-guard,llm-token-limit,llm-scope',
+  KONG_PLUGINSERVER_NAMES: 'llm-token-limit,llm-scope',
+  KONG_PLUGINSERVER_LLM_SCOPE_SOCKET: IN_IMAGE.socket,
+  KONG_PLUGINSERVER_LLM_SCOPE_QUERY_CMD: `${IN_IMAGE.server} dump llm-scope`,
+}
+
+const KEY = 'key-of-ada'
+
+const AUTH: readonly PluginConfig[] = [
+  { name: 'llm-key' },
+  { name: 'key-auth', config: { key_names: ['apikey'], hide_credentials: true } },
+]
+
+function guarded(scope: object, ...plugins: readonly PluginConfig[]): PluginConfig[] {
+  return [
+    ...plugins,
+    { name: 'llm-edge' },
+    { name: 'llm-scope', config: scope },
+    { name: 'llm-guard', config: { require: ['llm-scope'] } },
+  ]
+}
+
+interface Route {
+  readonly name: string
+  readonly path: string
+  readonly strip: boolean
+  readonly plugins: readonly PluginConfig[]
+}
+
+function configOf(upstream: string, routes: readonly Route[], tags: readonly string[]): KongConfig {
+  return {
+    _format_version: '3.0',
+    services: [
+      {
+        name: 'llm',
+        url: upstream,
+        retries: 0,
+        routes: routes.map(({ name, path, strip, plugins }) => ({ name, paths: [path], strip_path: strip, plugins })),
+      },
+    ],
+    consumers: [{ username: 'ada', tags, keyauth_credentials: [{ key: KEY }] }],
+  }
+}
+
+describe.skipIf(kongMissing)('on a real Kong', () => {
+  scopeConformance('Kong', async ({ upstreamUrl, scope, tags }) => {
+    const plugins = guarded(scope, ...AUTH)
+    const routes = [
+      { name: 'llm', path: '/', strip: false, plugins },
+      { name: 'strip', path: '/strip', strip: true, plugins },
+    ]
+    const kong = await startKong({ config: configOf(upstreamUrl, routes, tags), env: ENV })
+    return { baseUrl: kong.url, key: KEY, stop: () => kong.stop() }
+  })
+
+  describe('tokens', () => {
+    let model: Model
+    let idp: JwksServer
+    let kong: Kong
+    let key: IssuerKey
+
+    beforeAll(async () => {
+      model = await startModel()
+      key = await makeKey('k-1')
+      idp = await startJwksServer({ keys: [key.jwk] })
+      const jwt = { issuers: [{ issuer: ISSUER, jwks_url: idp.url, audiences: [AUDIENCE] }], cooldown_seconds: 1 }
+      const minute = { name: 'tokens', window_seconds: 60 }
+      const limits = [
+        { ...minute, limit: 1_000_000, match: { claims: { tier: ['gold'] } } },
+        { ...minute, limit: 1, match: { claims: { tier: ['free'] } }, count: 'requests', per: ['claim:sub'] },
+      ]
+      const scoped = guarded({ jwt })
+      kong = await startKong({
+        env: ENV,
+        config: configOf(
+          model.url,
+          [
+            { name: 'llm', path: '/llm', strip: true, plugins: scoped },
+            {
+              name: 'limited',
+              path: '/limited',
+              strip: true,
+              plugins: [...scoped, { name: 'llm-token-limit', config: { limits } }],
+            },
+            { name: 'bare', path: '/bare', strip: true, plugins: [{ name: 'llm-scope', config: { jwt } }] },
+          ],
+          [],
+        ),
+      })
+    })
+    afterAll(async () => {
+      await kong?.stop()
+      await idp?.close()
+      await model?.close()
+    })
+
+    const now = () => Math.floor(Date.now() / 1_000)
+
+    async function ask(route: string, token: string | undefined, body: object = chat()): Promise<Reply> {
+      const reply = await fetch(`${kong.url}/${route}/v1/chat/completions`, {
+        method: 'POST',
+        headers: {
+          'content-type': 'application/json',
+          ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
+        },
+        body: JSON.stringify(body),
+      })
+      return { status: reply.status, headers: reply.headers, text: await reply.text() }
+    }
+
+    test.each(['llm', 'bare'])('%s: a good token passes and does not travel on', async (route) => {
+      expect((await ask(route, await sign(key, now()))).status).toBe(200)
+      expect(model.requests.at(-1)?.headers.authorization).toBeUndefined()
+    })
+
+    test.each(['llm', 'bare'])('%s: a bad one is 401, a narrow one 403', async (route) => {
+      const reached = model.requests.length
+      const expired = await ask(route, await sign(key, now(), { claims: { exp: now() - 60 } }))
+      expect([expired.status, codeOf(expired)]).toEqual([401, 'invalid_token'])
+      expect(expired.headers.get('www-authenticate')).toContain('error="invalid_token"')
+      const forged = await ask(route, await sign({ ...(await makeKey('k-1')), kid: 'k-1' }, now()))
+      expect([forged.status, codeOf(forged)]).toEqual([401, 'invalid_token'])
+      const none = await ask(route, undefined)
+      expect([none.status, none.headers.get('www-authenticate')]).toEqual([401, 'Bearer realm="llm"'])
+      const narrow = await ask(route, await sign(key, now(), { claims: { scope: 'llm:chat:gpt-5' } }))
+      expect([narrow.status, codeOf(narrow)]).toEqual([403, 'insufficient_scope'])
+      expect(model.requests.length).toBe(reached)
+    })
+
+    test('limits see the claims that were verified, and a caller cannot make them up', async () => {
+      const gold = await sign(key, now(), { claims: { tier: 'gold', sub: 'gold-1' } })
+      for (let at = 0; at < 3; at++) expect((await ask('limited', gold)).status).toBe(200)
+      const free = await sign(key, now(), { claims: { tier: 'free', sub: 'free-1' } })
+      const other = await sign(key, now(), { claims: { tier: 'free', sub: 'free-2' } })
+      expect((await ask('limited', free)).status).toBe(200)
+      expect((await ask('limited', free)).status).toBe(429)
+      expect((await ask('limited', other)).status).toBe(200)
+    })
+
+    test('tokens are in no log', async () => {
+      const token = await sign(key, now(), { claims: { scope: 'llm:chat:gpt-5' } })
+      await ask('llm', token)
+      await ask('bare', `${token}x`)
+      const log = await kong.log()
+      for (const part of token.split('.')) expect(log).not.toContain(part)
+    })
+  })
+})
