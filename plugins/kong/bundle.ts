@@ -1,6 +1,6 @@
 /**
- * Builds what an operator deploys: `dist/kong/portcullis-kong.cjs`, one file without a node_modules, and
- * `dist/kong/plugins/<name>.js` for trying a plugin out under the stock `kong-js-pluginserver`.
+ * Builds what an operator deploys: `dist/kong/portcullis-kong.cjs`, one file without a node_modules (two
+ * more in `tokenizer/`, for exact counts only), and `dist/kong/plugins/<name>.js` for trying a plugin out under the stock `kong-js-pluginserver`.
  */
 
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -19,6 +19,22 @@ const withoutTsNode: Plugin = {
   },
 }
 
+/** Two megabytes each, and only wanted with `tokenizer: gpt-tokenizer`: files of their own, loaded when needed. */
+const ENCODINGS = ['o200k_base', 'cl100k_base'] as const
+
+/** @param directory from the importing file to where the encodings are. */
+function encodingsIn(directory: string): Plugin {
+  return {
+    name: 'encodings',
+    setup(builder) {
+      builder.onResolve({ filter: /^gpt-tokenizer\/encoding\// }, ({ path }) => ({
+        path: `${directory}/${path.slice(path.lastIndexOf('/') + 1)}.cjs`,
+        external: true,
+      }))
+    },
+  }
+}
+
 const NOTICE = '/*! Contains kong-pdk (Apache-2.0) and others: see THIRD-PARTY-NOTICES.txt */'
 
 const common: BuildOptions = {
@@ -27,12 +43,9 @@ const common: BuildOptions = {
   platform: 'node',
   target: 'node22',
   format: 'cjs',
-  // Optional, large, and looked for at run time only.
-  external: ['gpt-tokenizer', 'gpt-tokenizer/*'],
   legalComments: 'none',
   logLevel: 'warning',
   metafile: true,
-  plugins: [withoutTsNode],
 }
 
 /** @returns paths of what was built. */
@@ -48,8 +61,22 @@ export async function bundle(outDir: string): Promise<readonly string[]> {
       entryPoints: [join(root, 'plugins/kong/main.ts')],
       outfile: server,
       banner: { js: `#!/usr/bin/env node\n${NOTICE}` },
+      plugins: [withoutTsNode, encodingsIn('./tokenizer')],
     }),
-    build({ ...common, entryPoints: entries, outdir: join(outDir, 'plugins'), banner: { js: NOTICE } }),
+    build({
+      ...common,
+      entryPoints: entries,
+      outdir: join(outDir, 'plugins'),
+      banner: { js: NOTICE },
+      plugins: [withoutTsNode, encodingsIn('../tokenizer')],
+    }),
+    build({
+      ...common,
+      entryPoints: ENCODINGS.map((encoding) => `gpt-tokenizer/encoding/${encoding}`),
+      entryNames: '[name]',
+      outExtension: { '.js': '.cjs' },
+      outdir: join(outDir, 'tokenizer'),
+    }),
   ])
   chmodSync(server, 0o755)
   // The pack is an ES module package, and Kong's stock server takes .js files for CommonJS.

@@ -182,6 +182,15 @@ describe('serve', () => {
     expect(server.stderr()).not.toContain('canary')
   })
 
+  test('counts exactly when told to, with an encoding that lies beside the bundle', async () => {
+    const server = await start()
+    const request = llmRequest()
+    const plugin = tokenLimitConfig('a', 1_000, { tokenizer: 'gpt-tokenizer' })
+    expect(await kong().access(request, plugin)).toBe('done')
+    expect(remaining(request)).toBeGreaterThan(0)
+    expect(server.stderr()).not.toContain('tokenizer_missing')
+  })
+
   test('keeps prompts and keys out of its log, whatever happens', async () => {
     const server = await start(['--log-level', 'info'])
     const worker = kong()
