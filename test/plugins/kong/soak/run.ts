@@ -40,6 +40,8 @@ const server = await startServer(join(built, 'portcullis-kong.cjs'), socket, ['-
 const counts = { passed: 0, refused: 0, misbehaved: 0, failed: 0 }
 const started = performance.now()
 const samples: Sample[] = []
+/** By phase; one for the event itself and one for every PDK call. */
+const roundTrips: Record<string, number> = {}
 
 try {
   const worker = createWorker({ socket, readTimeoutMs: 10_000 })
@@ -104,6 +106,11 @@ async function look(): Promise<Sample> {
     'openEvents' | 'connections' | 'instances' | 'openWork'
   >
   const metrics = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text()
+  for (const phase of ['access', 'log']) {
+    const labels = `{plugin="llm-token-limit",phase="${phase}"}`
+    const [sum, count] = ['sum', 'count'].map((part) => metric(metrics, `portcullis_kong_round_trips_${part}${labels}`))
+    roundTrips[phase] = Math.round((100 * (sum ?? 0)) / (count ?? 1)) / 100
+  }
   const status = readFileSync(`/proc/${server.child.pid}/status`, 'utf8')
   return {
     second: Math.round((performance.now() - started) / 1_000),
@@ -120,7 +127,7 @@ async function look(): Promise<Sample> {
 }
 
 function metric(text: string, name: string): number {
-  return Number(new RegExp(`^${name} (.*)$`, 'm').exec(text)?.[1])
+  return Number(new RegExp(`^${name.replace(/[{}]/g, '\\$&')} (.*)$`, 'm').exec(text)?.[1])
 }
 
 function report(after: Sample): void {
@@ -132,8 +139,10 @@ function report(after: Sample): void {
     `RSS ${early.rssMb} MB at second ${early.second}, ${late.rssMb} MB at the end: ${ratio.toFixed(3)}x (at most ${MAX_RATIO})`,
   )
   console.log('after the traffic', after)
+  console.log('frames an event took, on average', roundTrips)
   const problems = [
-    ratio > MAX_RATIO ? 'memory grew' : '',
+    // V8 takes minutes to find its size.
+    ratio > MAX_RATIO && MINUTES >= 5 ? 'memory grew' : '',
     counts.failed > 0 ? `${counts.failed} requests neither passed nor were refused` : '',
     counts.refused === 0 || counts.passed === 0 ? 'not both passes and refusals' : '',
     after.connections > 1 ? `${after.connections} connections are still open` : '',
