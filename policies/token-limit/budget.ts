@@ -13,7 +13,7 @@ export type Budget = Pick<Claim, 'want' | 'clip' | 'floor'>
 export function budgetFor(
   rule: Rule,
   counter: CounterSpec,
-  call: Pick<LlmCall, 'declaredOutput' | 'generates'>,
+  call: Pick<LlmCall, 'candidates' | 'declaredOutput' | 'generates'>,
   expected: number,
 ): Budget {
   if (!rule.countsOutput || !call.generates) return { want: 0, clip: false, floor: 0 }
@@ -24,6 +24,6 @@ export function budgetFor(
   if (!clip) return { want, clip, floor: 0 }
   const usual = Math.min(LEAST_USEFUL_OUTPUT, Math.ceil(counter.limit / 10))
   const floor = rule.config.on_short_budget === 'clamp' ? (rule.config.clamp_floor ?? usual) : usual
-  // Who wants less than the floor is content with less.
-  return { want, clip, floor: Math.max(1, Math.min(floor, want)) }
+  // Who wants less than the floor is content with less; but each candidate needs a token, since zero means no limit.
+  return { want, clip, floor: Math.max(call.candidates, Math.min(floor, want)) }
 }

@@ -11,6 +11,8 @@ export interface Used {
   readonly input?: number
   readonly cachedInput?: number
   readonly output?: number
+  /** Output that was seen where all of it is not known: the least to charge. */
+  readonly seenOutput?: number
 }
 
 const NOTHING: Used = { known: 'refunded', input: 0, output: 0 }
@@ -19,19 +21,23 @@ const NOTHING: Used = { known: 'refunded', input: 0, output: 0 }
 export function usedBy(call: HeldCall, outcome: Outcome, estimateDelivered: (delivered: Delivered) => number): Used {
   if (outcome.ended === 'not_forwarded') return NOTHING
   const input = outcome.usage?.inputTokens
-  const output = outcome.usage?.outputTokens
-  if (input === undefined && (output === undefined || !call.generates) && failedBeforeAnyToken(outcome)) return NOTHING
-  const streamed = output ?? streamedOutput(call, outcome, estimateDelivered)
-  if (input !== undefined || (call.generates && output !== undefined)) {
+  const reported = call.generates ? outcome.usage?.outputTokens : 0
+  if (input === undefined && (!call.generates || reported === undefined) && failedBeforeAnyToken(call, outcome))
+    return NOTHING
+  const seen = call.generates ? seenOutput(outcome, estimateDelivered) : undefined
+  const output = reported ?? (isAllOutput(call, outcome) ? seen : undefined)
+  const rest = output !== undefined ? { output } : seen === undefined ? {} : { seenOutput: seen }
+  if (input !== undefined) {
     return {
       known: 'reported',
-      ...(input === undefined ? {} : { input, cachedInput: Math.min(outcome.usage?.cachedInputTokens ?? 0, input) }),
-      ...(call.generates ? (streamed === undefined ? {} : { output: streamed }) : { output: 0 }),
+      input,
+      cachedInput: Math.min(outcome.usage?.cachedInputTokens ?? 0, input),
+      ...rest,
     }
   }
-  if (streamed !== undefined && call.generates)
-    return { known: 'delivered', input: call.estimated.input, output: streamed }
-  return { known: 'unobserved' }
+  if (call.generates && reported !== undefined) return { known: 'reported', ...rest }
+  if (call.generates && output !== undefined) return { known: 'delivered', input: call.estimated.input, output }
+  return { known: 'unobserved', ...(call.generates ? rest : {}) }
 }
 
 /** What one counter is charged, in its own unit. */
@@ -42,27 +48,27 @@ export function actualFor(entry: HeldEntry, used: Used, outcome: Outcome): numbe
     const cached = used.cachedInput ?? 0
     input = used.input - cached + Math.ceil(cached * entry.weight)
   }
-  const output = used.output ?? entry.output
+  const output = used.output ?? Math.max(entry.output, used.seenOutput ?? 0)
   if (entry.unit === 'input_tokens') return input
   const actual = entry.unit === 'output_tokens' ? output : input + output
   return entry.capped === true ? Math.min(actual, entry.reserved) : actual
 }
 
-function failedBeforeAnyToken(outcome: Outcome): boolean {
-  if (deliveredAny(outcome.delivered)) return false
-  if (outcome.status !== undefined && (outcome.status < 200 || outcome.status > 299)) return true
-  return outcome.ended === 'upstream_failed'
+/** A success that breaks off has made tokens, unless it is a stream in which every one would have been seen. */
+function failedBeforeAnyToken(call: HeldCall, { ended, status, delivered }: Outcome): boolean {
+  if (deliveredAny(delivered)) return false
+  if (status !== undefined && (status < 200 || status > 299)) return true
+  return ended === 'upstream_failed' && (status === undefined || (call.stream && !call.reasoning))
 }
 
-/** Output as far as the caller got it, of a text stream that was cut and can have produced nothing else. */
-function streamedOutput(
-  call: HeldCall,
-  outcome: Outcome,
-  estimateDelivered: (delivered: Delivered) => number,
-): number | undefined {
-  const cut = outcome.ended === 'client_gone' || outcome.ended === 'upstream_failed' || outcome.ended === 'ended_early'
-  if (!cut || !call.stream || call.reasoning || !deliveredAny(outcome.delivered)) return undefined
-  return Math.ceil(estimateDelivered(outcome.delivered))
+/** Output as far as the caller got it. */
+function seenOutput({ delivered }: Outcome, estimateDelivered: (delivered: Delivered) => number): number | undefined {
+  return deliveredAny(delivered) ? Math.ceil(estimateDelivered(delivered)) : undefined
+}
+
+/** Whether what was seen of a text stream is all there was: it was cut, and can have produced nothing else. */
+function isAllOutput(call: HeldCall, { ended }: Outcome): boolean {
+  return call.stream && !call.reasoning && ['client_gone', 'upstream_failed', 'ended_early'].includes(ended)
 }
 
 function deliveredAny(delivered: Delivered | undefined): delivered is Delivered {

@@ -58,7 +58,8 @@ describe('budget', () => {
   const counter: CounterSpec = { algorithm: 'sliding_window', limit: 1000, windowSeconds: 60 }
   const rule = (parts: Partial<RuleConfig> = {}, countsOutput = true) =>
     ({ config: { reserve: 'declared', on_short_budget: 'refuse', ...parts }, countsOutput }) as Rule
-  const call = (declaredOutput?: number, generates = true) => ({
+  const call = (declaredOutput?: number, generates = true, candidates = 1) => ({
+    candidates,
     generates,
     ...(declaredOutput === undefined ? {} : { declaredOutput }),
   })
@@ -87,6 +88,12 @@ describe('budget', () => {
   it('never asks for more room than is wanted', () => {
     expect(budgetFor(rule({ on_short_budget: 'clamp', clamp_floor: 400 }), counter, call(7), 300).floor).toBe(7)
     expect(budgetFor(rule(), counter, call(), 20).floor).toBe(20)
+  })
+
+  it('leaves a token for each candidate', () => {
+    const clamp = { on_short_budget: 'clamp', clamp_floor: 40 } as const
+    expect(budgetFor(rule(clamp), counter, call(5000, true, 70), 300).floor).toBe(70)
+    expect(budgetFor(rule(), counter, call(undefined, true, 2000), 9000).floor).toBe(2000)
   })
 
   it('is nothing where no output is counted or made', () => {

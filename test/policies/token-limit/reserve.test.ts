@@ -86,6 +86,20 @@ describe('reservation', () => {
     expect((await refused()).code).toBe('rate_limit_exceeded')
   })
 
+  it('cuts no budget below one token for each candidate', async () => {
+    const clamp = { on_short_budget: 'clamp', clamp_floor: 1 }
+    const wide = setUp({ limits: [rule(clamp)] })
+    const most = await wide.passed({ body: chat({ max_tokens: 900, n: 5 }) })
+    expect(forwardedBody(most)).toMatchObject({ max_tokens: Math.floor((most.reservation?.estimated.output ?? 0) / 5) })
+    for (const body of [chat({ n: 500 }), chat({ n: 500, max_tokens: 10 })]) {
+      const { passed, refused } = setUp({ limits: [rule(clamp)] })
+      await passed({ body: chat({ max_tokens: 700 }) })
+      expect(await refused({ body })).toMatchObject({ status: 429, code: 'rate_limit_exceeded' })
+    }
+    const never = await setUp({ limits: [rule()] }).refused({ body: chat({ n: 2000 }) })
+    expect(never).toMatchObject({ status: 429, code: 'request_exceeds_limit' })
+  })
+
   it('leaves a declared budget alone unless it may clamp it', async () => {
     const strict = setUp({ limits: [rule({ limit: 500 })] })
     await strict.passed({ body: chat({ max_tokens: 300 }) })

@@ -91,12 +91,20 @@ describe('settling', () => {
       { ended: 'complete', status: 500 },
       { ended: 'complete', status: 401 },
       { ended: 'upstream_failed' },
-      { ended: 'upstream_failed', status: 200 },
       { ended: 'unknown', status: 529 },
       { ended: 'client_gone', status: 503 },
     ] as const) {
       expect(await used(outcome)).toMatchObject({ known: 'refunded', total: 0, in: 0, out: 0, calls: 1 })
     }
+  })
+
+  it('takes an answer that broke for one that cost nothing only when no token can have been made', async () => {
+    const broken = { ended: 'upstream_failed', status: 200 } as const
+    const refunded = await used(broken, chat({ max_tokens: 200, stream: true }))
+    expect(refunded).toMatchObject({ known: 'refunded', total: 0, calls: 1 })
+    expect(await used(broken)).toMatchObject({ known: 'unobserved', out: 200, calls: 1 })
+    const reasoning = chat({ model: 'o3-mini', max_completion_tokens: 200, stream: true })
+    expect(await used(broken, reasoning)).toMatchObject({ known: 'unobserved', out: 200, calls: 1 })
   })
 
   it('gives the request back as well when the upstream was never contacted', async () => {
@@ -121,6 +129,22 @@ describe('settling', () => {
     const body = chat({ model: 'o3-mini', stream: true, max_completion_tokens: 200 })
     const seen = await used({ ended: 'client_gone', status: 200, delivered: DELIVERED }, body)
     expect(seen).toMatchObject({ known: 'unobserved', out: 200 })
+  })
+
+  it('charges text that was seen beyond the reservation, whatever else is unknown', async () => {
+    const delivered = { characters: [4000, 0, 0, 0] } as const
+    const outcomes = [
+      { ended: 'client_gone', status: 200, delivered },
+      { ended: 'complete', status: 200, delivered },
+      { ended: 'unknown', status: 200, delivered },
+    ] as const
+    for (const outcome of outcomes) {
+      const seen = await used(outcome, chat({ model: 'o3-mini', stream: true, max_completion_tokens: 200 }))
+      expect(seen).toMatchObject({ known: 'unobserved', in: seen.input, out: 1000, total: seen.input + 1000 })
+      const half = { ...outcome, usage: { inputTokens: 30 } }
+      const known = await used(half, chat({ model: 'o3-mini', stream: true, max_completion_tokens: 200 }))
+      expect(known).toMatchObject({ known: 'reported', in: 30, out: 1000, total: 1030 })
+    }
   })
 
   it('does not take delivered text of a whole reply for its usage', async () => {
