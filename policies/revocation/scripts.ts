@@ -6,10 +6,23 @@
 import { createHash } from 'node:crypto'
 import type { Script } from '../stores/redis/scripts.ts'
 
-/** Epoch milliseconds by Redis's own clock, and the removal of what has expired by it. */
+/**
+ * Epoch milliseconds by Redis's own clock, and the removal of what has expired by it. Serials begin at the time: one that
+ * starts again after Redis lost its data is still ahead of what every node has seen.
+ */
 const EXPIRE = `
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
+local function note(key)
+  local serial = redis.call('INCR', KEYS[3])
+  if serial == 1 then
+    serial = now
+    redis.call('SET', KEYS[3], string.format('%.0f', serial))
+  end
+  redis.call('ZADD', KEYS[2], serial, key)
+end
+
 local gone = redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', now, 'LIMIT', 0, 100)
 for _, key in ipairs(gone) do
   redis.call('HDEL', KEYS[1], key)
@@ -22,7 +35,7 @@ end
 const CHANGE = `
 if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 and redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[4]) then return 0 end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
-redis.call('ZADD', KEYS[2], redis.call('INCR', KEYS[3]), ARGV[1])
+note(ARGV[1])
 if ARGV[3] == '' then
   redis.call('ZREM', KEYS[4], ARGV[1])
 else
@@ -36,22 +49,22 @@ const LIFT = `
 local entry = redis.call('HGET', KEYS[1], ARGV[1])
 if not entry or not cjson.decode(entry).revocation then return 0 end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
-redis.call('ZADD', KEYS[2], redis.call('INCR', KEYS[3]), ARGV[1])
+note(ARGV[1])
 redis.call('ZADD', KEYS[4], now + 86400000, ARGV[1])
 return 1
 `
 
 /**
- * ARGV: serial seen last or '', page size. Replies the serial to ask with next, '1' when there is more, and the entries. A
- * serial from before Redis lost its data asks for everything again.
+ * ARGV: serial seen last or '', page size. Replies the serial to ask with next, '1' when there is more, and the entries.
+ * Whoever is ahead of a Redis that lost its data asks for everything again.
  */
 const CHANGES = `
-local last = tonumber(redis.call('GET', KEYS[3]) or '0')
-local since = tonumber(ARGV[1]) or 0
-if since == last then return {tostring(last), '0'} end
-if since > last then since = 0 end
+local last = redis.call('GET', KEYS[3]) or '0'
+local since = ARGV[1]
+if since == last then return {last, '0'} end
+if since == '' or tonumber(since) > tonumber(last) then since = '0' end
 local found = redis.call('ZRANGEBYSCORE', KEYS[2], '(' .. since, '+inf', 'WITHSCORES', 'LIMIT', 0, ARGV[2])
-local reply = {tostring(last), '0'}
+local reply = {last, '0'}
 for index = 1, #found, 2 do
   local entry = redis.call('HGET', KEYS[1], found[index])
   if entry then reply[#reply + 1] = entry end

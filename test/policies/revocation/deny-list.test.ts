@@ -1,0 +1,94 @@
+import { describe, expect, it, onTestFinished } from 'vitest'
+import {
+  createDenyList,
+  createMemoryRevocations,
+  type Revocation,
+  type RevocationStore,
+  type Subject,
+} from '../../../policies/revocation/index.ts'
+import { createWorld, START } from '../scope/support.ts'
+
+const POLL = 250
+
+async function setUp(wrap: (store: RevocationStore) => RevocationStore = (store) => store) {
+  const world = createWorld()
+  const store = createMemoryRevocations(world.deps)
+  const list = createDenyList({ ...world.deps, store: wrap(store), pollMs: POLL, staleMs: 1_000 })
+  onTestFinished(() => list.close())
+  await list.state()
+  /** Lets the clock run, and what it started end. */
+  async function wait(ms: number): Promise<void> {
+    for (let left = ms; left > 0; left -= POLL) {
+      world.wait(Math.min(left, POLL))
+      await new Promise((done) => setImmediate(done))
+    }
+  }
+  async function revoke(parts: Pick<Revocation, 'kind' | 'value'> & Partial<Revocation>): Promise<void> {
+    await store.revoke({ reason: 'leaked', revokedAt: START, ...parts })
+    await wait(POLL)
+  }
+  return { ...world, store, list, wait, revoke, hits: (subject: Subject) => list.find(subject) !== undefined }
+}
+
+describe('the deny list', () => {
+  it.each<[Pick<Revocation, 'kind' | 'value'> & Partial<Revocation>, Subject, boolean]>([
+    [{ kind: 'jti', value: 't' }, { jti: 't' }, true],
+    [{ kind: 'jti', value: 't' }, { jti: 'u' }, false],
+    [{ kind: 'jti', value: 't' }, { sub: 't' }, false],
+    [{ kind: 'jti', value: 't', issuer: 'a' }, { jti: 't', issuer: 'a' }, true],
+    [{ kind: 'jti', value: 't', issuer: 'a' }, { jti: 't', issuer: 'b' }, false],
+    [{ kind: 'jti', value: 't', issuer: 'a' }, { jti: 't' }, false],
+    [{ kind: 'sub', value: 'ada' }, { sub: 'ada', issuer: 'b' }, true],
+    [{ kind: 'sub', value: 'ada' }, { sub: 'Ada' }, false],
+    [{ kind: 'credential', value: 'f' }, { credential: ['id', 'f'] }, true],
+    [{ kind: 'consumer', value: 'ada' }, { consumer: ['c-1', 'ada'] }, true],
+    [{ kind: 'consumer', value: 'ada' }, { credential: ['ada'] }, false],
+    [{ kind: 'jti', value: '__proto__' }, { jti: 'toString' }, false],
+    [{ kind: 'jti', value: 't' }, {}, false],
+  ])('%j and %j: %s', async (revoked, subject, expected) => {
+    const { revoke, hits } = await setUp()
+    await revoke(revoked)
+    expect(hits(subject)).toBe(expected)
+  })
+
+  it('ends with the expiry, by the node’s own clock', async () => {
+    const { revoke, hits, wait } = await setUp()
+    await revoke({ kind: 'sub', value: 'ada', expiresAt: START + 1_000 })
+    expect(hits({ sub: 'ada' })).toBe(true)
+    await wait(1_000)
+    expect(hits({ sub: 'ada' })).toBe(false)
+  })
+
+  it('ends when it is lifted', async () => {
+    const { revoke, hits, store, wait } = await setUp()
+    await revoke({ kind: 'sub', value: 'ada' })
+    await store.lift({ kind: 'sub', value: 'ada' })
+    await wait(POLL)
+    expect(hits({ sub: 'ada' })).toBe(false)
+  })
+
+  it('goes stale while the store fails, says so once, and keeps what it knows', async () => {
+    let broken = false
+    const { revoke, hits, list, lines, wait } = await setUp((store) => ({
+      ...store,
+      changes: (cursor) => (broken ? Promise.reject(new Error('password=hunter2')) : store.changes(cursor)),
+    }))
+    await revoke({ kind: 'sub', value: 'ada' })
+    broken = true
+    await wait(500)
+    expect(list.state()).toBe('fresh')
+    await wait(2_000)
+    expect(list.state()).toBe('stale')
+    expect(hits({ sub: 'ada' })).toBe(true)
+    broken = false
+    await wait(POLL)
+    expect(list.state()).toBe('fresh')
+    expect(lines.map(({ level }) => level)).toEqual(['error', 'info'])
+    expect(JSON.stringify(lines)).not.toContain('hunter2')
+  })
+
+  it('is empty before the first answer', async () => {
+    const { list } = await setUp((store) => ({ ...store, changes: () => Promise.reject(new Error('down')) }))
+    expect(await list.state()).toBe('empty')
+  })
+})
