@@ -7,8 +7,8 @@ import type { EgRequest } from './eg.ts'
 export interface RequestBody {
   /**
    * Every byte, or undefined when there is no body.
-   * @throws {RefusedRead} `request_too_large` over the cap.
-   * @throws {PortcullisError} `body_unreadable` when another policy took the bytes or the client left.
+   * @throws {RefusedRead} `request_too_large` over the cap, `invalid_request` when the client left in the middle.
+   * @throws {PortcullisError} `body_unreadable` when another policy took the bytes.
    */
   read(maxBytes: number): Promise<Uint8Array | undefined>
   /** Another policy put its own stream in the place of the request's. */
@@ -53,8 +53,9 @@ export function createRequestBody(request: EgRequest, given: Readable | undefine
     if (source !== undefined && expected === undefined)
       throw new PortcullisError('body_unreadable', 'another policy replaced the body by one without a length')
     const from = source ?? request
+    if (from === request && request.destroyed && !request.readableEnded) throw incomplete()
     if (from.readableEnded || from.destroyed)
-      throw new PortcullisError('body_unreadable', 'another policy has read the body, or the client left')
+      throw new PortcullisError('body_unreadable', 'another policy has read the body')
     bytes = await collectFrom(from, maxBytes, source === undefined ? undefined : expected)
     return bytes
   }
@@ -87,6 +88,11 @@ export function tooLarge(maxBytes: number): RefusedRead {
   return new RefusedRead('request_too_large', `The request body is larger than ${maxBytes} bytes.`)
 }
 
+/** Clients leave every day: that is no fault of ours. */
+function incomplete(): RefusedRead {
+  return new RefusedRead('invalid_request', 'The request body is not complete.')
+}
+
 /** @param length how many bytes to take from a stream that never ends; undefined reads to the end. */
 function collectFrom(from: Readable, maxBytes: number, length: number | undefined): Promise<Uint8Array> {
   return new Promise((resolve, reject) => {
@@ -103,7 +109,7 @@ function collectFrom(from: Readable, maxBytes: number, length: number | undefine
     }
     const gone = (): void => {
       stop()
-      reject(new PortcullisError('body_unreadable', 'the client left before its body was complete'))
+      reject(incomplete())
     }
     const onData = (piece: Buffer): void => {
       size += piece.length

@@ -64,6 +64,7 @@ function createPassage(request: EgRequest, response: EgResponse, options: Passag
   let upstreamError: NodeJS.ErrnoException | undefined
   let relay: Relay | undefined
   let failed: 'upstream_failed' | 'unknown' | undefined
+  let timedOut: 'not_forwarded' | 'unknown' | undefined
   let replaced = false
   let replied = false
   let settled = false
@@ -125,6 +126,10 @@ function createPassage(request: EgRequest, response: EgResponse, options: Passag
     upstream = sent
     sent.on('error', (error) => {
       upstreamError = error
+    })
+    sent.once('timeout', () => {
+      // Nobody knows what an upstream that had the request did with it.
+      timedOut = sent.socket?.connecting === true ? 'not_forwarded' : 'unknown'
     })
     sent.once('response', (reply: IncomingMessage) => takeReply(reply))
   }
@@ -189,6 +194,7 @@ function createPassage(request: EgRequest, response: EgResponse, options: Passag
   function endOfOwnReply(): Outcome['ended'] {
     if (upstream === undefined || isUnreached(upstreamError)) return 'not_forwarded'
     if (relay !== undefined) return 'complete'
+    if (timedOut !== undefined) return timedOut
     return replied ? 'unknown' : 'upstream_failed'
   }
 

@@ -20,6 +20,15 @@ export interface PathEntry<T> {
   readonly entry: T
 }
 
+/** Headers from which some frameworks take another method or path than the one that was judged. */
+export const OVERRIDE_HEADERS = [
+  'x-http-method-override',
+  'x-http-method',
+  'x-method-override',
+  'x-original-url',
+  'x-rewrite-url',
+] as const
+
 /** No path of an API comes near it. */
 const MAX_PATH = 4096
 const PLACEHOLDER = /\{([a-z]+)\}/g

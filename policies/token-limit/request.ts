@@ -3,7 +3,7 @@
 import { RefusedRead } from '../errors.ts'
 import type { JsonBody } from '../llm/json.ts'
 import type { ExtraOperation } from '../llm/operations.ts'
-import { assertPlainPath } from '../llm/paths.ts'
+import { assertPlainPath, OVERRIDE_HEADERS } from '../llm/paths.ts'
 import type { LlmCall } from '../llm/protocol.ts'
 import type { Exchange } from '../policy.ts'
 import type { Facts } from './keys.ts'
@@ -34,6 +34,9 @@ export async function readRequest(exchange: Exchange, options: ReadOptions, llm:
   if (!options.needsCall) return { kind: 'counted', models: [UNKNOWN_MODEL] }
   // Before any glob: an upstream could read `/free/../v1/chat/completions` as another path.
   assertPlainPath(exchange.path)
+  for (const name of OVERRIDE_HEADERS)
+    if ((await exchange.header(name)) !== undefined)
+      throw new RefusedRead('invalid_request', 'The request asks for another method or path in a header.')
   if (options.unmetered.some((glob) => globMatches(glob, exchange.path)))
     return { kind: 'counted', models: [UNKNOWN_MODEL] }
   if (method === 'CONNECT' || (await exchange.header('upgrade')))

@@ -18,6 +18,16 @@ const UNREADABLE: readonly (readonly [what: string, code: string, parts: Request
     { path: '/v1/responses', body: { model: 'm', input: 'x', background: true } },
   ],
   ['an upgrade', 'unmetered_operation', { method: 'GET', headers: { upgrade: 'websocket' } }],
+  [
+    'a read that asks to be a POST',
+    'invalid_request',
+    { method: 'GET', headers: { 'x-http-method-override': 'POST' } },
+  ],
+  [
+    'a path in a header',
+    'invalid_request',
+    { path: '/v1/free', headers: { 'x-original-url': '/v1/chat/completions' } },
+  ],
   ['CONNECT', 'unmetered_operation', { method: 'CONNECT' }],
   ['a method without meaning', 'unmetered_operation', { method: 'BREW' }],
   ['a path with dot segments', 'invalid_request', { path: '/v1/free/../chat/completions' }],
