@@ -6,7 +6,8 @@ export default defineConfig({
     include: ['test/e2e/**/*.test.ts'],
     testTimeout: 120_000,
     hookTimeout: 600_000,
-    // Every suite starts Kong on the same ports.
+
+    // One Kong at a time is enough for the smallest machine.
     fileParallelism: false,
     maxWorkers: 1,
   },

@@ -11,13 +11,12 @@ import { writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { configOf, KEYS, type RouteOptions, tokens } from '../../e2e/support/config.ts'
 import { kongMissing, startKong } from '../../e2e/support/host.ts'
+import { REDIS_PORT, UPSTREAM_PORT } from '../../e2e/support/ports.ts'
 import { listens } from '../../e2e/support/ready.ts'
 import { until } from '../../e2e/support/wait.ts'
 import { median } from '../harness.ts'
 import { generator, load, type Measured } from './load.ts'
 
-const UPSTREAM_PORT = 22_900
-const REDIS_PORT = 22_901
 const CONNECTIONS = [1, 8, 32] as const
 
 const LIMITER = 'key-auth + rate-limiting (redis)'
@@ -67,7 +66,10 @@ async function main(): Promise<void> {
   const routes = Object.fromEntries(Object.entries(ROUTES).map(([name, [, options]]) => [name, options]))
   const config = configOf(`http://127.0.0.1:${UPSTREAM_PORT}`, routes)
   const bearer = { username: 'bench', keyauth_credentials: [{ key: `Bearer ${KEYS.alice}` }] }
-  const kong = await startKong({ metrics: false, config: { ...config, consumers: [...(config.consumers ?? []), bearer] } })
+  const kong = await startKong({
+    metrics: false,
+    config: { ...config, consumers: [...(config.consumers ?? []), bearer] },
+  })
   resources.defer(() => kong.stop())
 
   const url = (route: string) => `${kong.url}/${route}/v1/chat/completions`

@@ -5,9 +5,10 @@ import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, 
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { ADMIN_PORT, environment, PROXY_PORT, STATUS_PORT } from './environment.ts'
+import { environment } from './environment.ts'
 import type { Kong, KongHost } from './kong.ts'
 import { packScript } from './pack.ts'
+import { ADMIN_PORT, PROXY_PORT, STATUS_PORT } from './ports.ts'
 import { listens, postConfig, untilReady } from './ready.ts'
 import { until } from './wait.ts'
 

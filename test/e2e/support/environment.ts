@@ -2,6 +2,7 @@
 
 import { readFileSync } from 'node:fs'
 import type { KongOptions } from './kong.ts'
+import { ADMIN_PORT, METRICS_PORT, PROXY_PORT, STATUS_PORT } from './ports.ts'
 
 const START = 'KONG_PLUGINSERVER_LLM_TOKEN_LIMIT_START_CMD'
 
@@ -13,12 +14,6 @@ export interface Places {
   readonly server: string
   readonly socket: string
 }
-
-export const PROXY_PORT = 22_000
-export const ADMIN_PORT = 22_001
-export const STATUS_PORT = 22_002
-/** Of the plugin server. */
-export const METRICS_PORT = 22_003
 
 /** Where kong/kong.env says things are, in the image. */
 export const IN_IMAGE: Places = {

@@ -7,8 +7,9 @@ import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { GenericContainer, type StartedTestContainer } from 'testcontainers'
-import { ADMIN_PORT, environment, IN_IMAGE, PROXY_PORT, STATUS_PORT } from './environment.ts'
+import { environment, IN_IMAGE } from './environment.ts'
 import type { Kong, KongHost } from './kong.ts'
+import { ADMIN_PORT, PROXY_PORT, STATUS_PORT } from './ports.ts'
 import { postConfig, untilReady } from './ready.ts'
 
 // No image of testcontainers' own is needed: every container is stopped by the test that started it.

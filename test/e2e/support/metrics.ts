@@ -1,6 +1,6 @@
 /** Reads the plugin server's Prometheus metrics. */
 
-import { METRICS_PORT } from './environment.ts'
+import { METRICS_PORT } from './ports.ts'
 import { until } from './wait.ts'
 
 export type Labels = Readonly<Record<string, string>>
