@@ -59,8 +59,8 @@ describe.skipIf(kongMissing).each([1, 2])('the plugin server fails under traffic
     const recoveries: number[] = []
     for (let round = 0; round < 3; round++) {
       const pid = await pluginServer()
-      const killed = traffic.now()
       await kong.signal(pid, 'SIGKILL')
+      const killed = traffic.now()
       recoveries.push(await untilServed(traffic, killed))
     }
     await traffic.stop()
@@ -76,12 +76,12 @@ describe.skipIf(kongMissing).each([1, 2])('the plugin server fails under traffic
     const pid = await pluginServer()
     const traffic = startTraffic(kong, TRAFFIC)
     await untilServed(traffic, 0)
-    const stopped = traffic.now()
     await kong.signal(pid, 'SIGSTOP')
+    const stopped = traffic.now()
     await sleep(5_000)
     const during = traffic.answers.filter((answer) => answer.at > stopped)
-    const continued = traffic.now()
     await kong.signal(pid, 'SIGCONT')
+    const continued = traffic.now()
     const recovered = await untilServed(traffic, continued)
     await traffic.stop()
     const slowest = Math.max(...during.map((answer) => answer.took))
