@@ -1,6 +1,6 @@
 /** The outside world as policies see it: real clock, real randomness, one runtime a process. */
 
-import { randomBytes, randomInt } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import type { Clock, Deps, Logger, Random } from '../policies/policy.ts'
 import { createRuntime, type Runtime } from '../policies/runtime.ts'
 import { openLimitStore } from '../policies/stores/open.ts'
@@ -12,9 +12,6 @@ export interface DepsOptions {
   /** Default: the one of this process. */
   readonly runtime?: Runtime
 }
-
-/** Uniform steps of a fraction; `randomInt` allows no more. */
-const STEPS = 2 ** 47
 
 const processRuntime = createRuntime()
 
@@ -38,9 +35,24 @@ export const systemClock: Clock = {
   },
 }
 
+const ID_BYTES = 16
+const POOL_BYTES = 256 * ID_BYTES
+let pool = Buffer.alloc(0)
+let taken = 0
+
+/** Each random byte is given out once; a call to the system for every id costs more than the rest of a decision. */
+function randomSlice(length: number): Buffer {
+  if (taken + length > pool.length) {
+    pool = randomBytes(POOL_BYTES)
+    taken = 0
+  }
+  taken += length
+  return pool.subarray(taken - length, taken)
+}
+
 export const systemRandom: Random = {
-  id: () => randomBytes(16).toString('base64url'),
-  fraction: () => randomInt(STEPS) / STEPS,
+  id: () => randomSlice(ID_BYTES).toString('base64url'),
+  fraction: () => randomSlice(6).readUIntBE(0, 6) / 2 ** 48,
 }
 
 /** One JSON object a line. */

@@ -1,11 +1,8 @@
 /** What every plugin of this process shares: clock, randomness, logger, and the state that outlives an instance. */
 
-import { randomBytes } from 'node:crypto'
-import { performance } from 'node:perf_hooks'
-import type { Clock, Deps, Logger, Random, Reservation } from '../../policies/policy.ts'
+import type { Deps, Logger, Reservation } from '../../policies/policy.ts'
 import { createRuntime } from '../../policies/runtime.ts'
-import { openLimitStore } from '../../policies/stores/open.ts'
-import { fetchDocument } from '../fetch-document.ts'
+import { createDeps, systemClock } from '../deps.ts'
 
 /** Half a second below the two seconds that `lua_socket_read_timeout` should be set to. */
 export const DEFAULT_DEADLINE_MS = 1_500
@@ -31,42 +28,11 @@ export interface HostOptions {
   readonly onReserved?: (reservation: Reservation) => void
 }
 
-export const systemClock: Clock = {
-  now: () => Date.now(),
-  monotonic: () => performance.now(),
-  after(ms, task) {
-    const timer = setTimeout(task, ms)
-    timer.unref()
-    return () => clearTimeout(timer)
-  },
-}
-
-const ID_BYTES = 16
-const POOL_BYTES = 256 * ID_BYTES
-let pool = Buffer.alloc(0)
-let taken = 0
-
-/** Each random byte is given out once; a call to the system for every id costs more than the rest of a decision. */
-function randomSlice(length: number): Buffer {
-  if (taken + length > pool.length) {
-    pool = randomBytes(POOL_BYTES)
-    taken = 0
-  }
-  taken += length
-  return pool.subarray(taken - length, taken)
-}
-
-const systemRandom: Random = {
-  id: () => randomSlice(ID_BYTES).toString('base64url'),
-  fraction: () => randomSlice(6).readUIntBE(0, 6) / 2 ** 48,
-}
-
 export function createHost(options: HostOptions): Host {
   const runtime = createRuntime()
   const open = new Set<Promise<void>>()
-  const base = { clock: systemClock, random: systemRandom, runtime, logger: options.logger }
   return {
-    deps: { ...base, openLimitStore: (config) => openLimitStore(config, base), fetchDocument },
+    deps: createDeps({ logger: options.logger, runtime }),
     deadlineMs: options.deadlineMs ?? DEFAULT_DEADLINE_MS,
     onReserved: options.onReserved ?? (() => undefined),
     track(work) {

@@ -2,7 +2,8 @@
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Module } from 'kong-pdk/lib/mod.js'
-import { type Host, systemClock } from '../host.ts'
+import { systemClock } from '../../deps.ts'
+import type { Host } from '../host.ts'
 import { handOver } from './hand-over.ts'
 import { createListener, type ListenerObserver } from './listener.ts'
 import { startedByNginx } from './process-tree.ts'

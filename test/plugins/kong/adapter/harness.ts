@@ -1,9 +1,9 @@
 /** The adapter between a stand-in for Kong's PDK and policies made up by the test. Counts every round trip. */
 
+import { systemClock } from '../../../../plugins/deps.ts'
 import { access } from '../../../../plugins/kong/adapter/access.ts'
 import type { KongPdk } from '../../../../plugins/kong/adapter/pdk.ts'
 import { settle } from '../../../../plugins/kong/adapter/settle.ts'
-import { systemClock } from '../../../../plugins/kong/host.ts'
 import { FACTS_KEY, type Facts } from '../../../../plugins/kong/shared-context.ts'
 import { createPipeline } from '../../../../policies/pipeline.ts'
 import type { Decision, Exchange, Outcome, PolicyInstance, Reservation } from '../../../../policies/policy.ts'
