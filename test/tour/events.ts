@@ -1,4 +1,4 @@
-/** What the policy says about its decisions, as any monitoring would hear it. */
+/** What the policy says about its decisions, as monitoring would hear it. */
 
 import { subscribe } from 'node:diagnostics_channel'
 import type { DecisionEvent, SettleEvent } from '../../policies/telemetry.ts'
