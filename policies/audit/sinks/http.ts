@@ -1,0 +1,40 @@
+/** Records in batches over HTTP: NDJSON, or OTLP/HTTP logs as JSON. */
+
+import { otlpLogs } from '../otlp.ts'
+import type { Outputs } from '../ports.ts'
+import { Refused, RetryLater, type Target } from './queue.ts'
+
+export interface HttpOptions {
+  readonly url: string
+  readonly headers: Readonly<Record<string, string>>
+  readonly format: 'ndjson' | 'otlp'
+  readonly timeoutMs: number
+}
+
+const TYPES = { ndjson: 'application/x-ndjson', otlp: 'application/json' } as const
+
+export function httpTarget(options: HttpOptions, { post }: Pick<Outputs, 'post'>): Target {
+  return {
+    name: 'audit.http',
+    async deliver(lines) {
+      const text = options.format === 'otlp' ? JSON.stringify(otlpLogs(lines)) : `${lines.join('\n')}\n`
+      const reply = await post({
+        url: options.url,
+        headers: { ...options.headers, 'content-type': TYPES[options.format] },
+        body: Buffer.from(text),
+        timeoutMs: options.timeoutMs,
+      })
+      if (reply.status >= 200 && reply.status < 300) return
+      const code = `http_${Math.floor(reply.status / 100)}xx`
+      if (isTemporary(reply.status))
+        throw new RetryLater(code, 'The collector cannot take records now.', reply.retryAfterMs ?? 0)
+      throw new Refused(code, 'The collector refuses these records.')
+    },
+    close: async () => {},
+  }
+}
+
+/** Also of a collector whose credential was just changed: records wait while the operator puts it right. */
+function isTemporary(status: number): boolean {
+  return status >= 500 || status === 401 || status === 403 || status === 404 || status === 408 || status === 429
+}

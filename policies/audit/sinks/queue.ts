@@ -1,0 +1,250 @@
+/**
+ * What every sink shares: a bounded queue that a request never waits for, batches, retries with jittered backoff, and a
+ * count of what was lost, which the next record reports.
+ */
+
+import { PortcullisError } from '../../errors.ts'
+import type { Clock, Logger, Random } from '../../policy.ts'
+import { publish } from '../../telemetry.ts'
+import type { AuditRecord } from '../record.ts'
+
+export interface AuditSink {
+  /** Takes a record at once. Never throws and never waits; when there is no room the record is lost and counted. */
+  write(record: AuditRecord): void
+  readonly state: SinkState
+  /** Resolves once everything taken so far was delivered, or after `ms`. */
+  flush(ms: number): Promise<void>
+  /** Delivers what it can within two seconds, then lets go. */
+  close(): Promise<void>
+}
+
+export interface SinkState {
+  readonly queued: number
+  readonly queuedBytes: number
+  /** All that were ever lost. */
+  readonly dropped: number
+  /** Whether the last attempt failed. */
+  readonly down: boolean
+}
+
+/** A batch cannot be delivered, now or later: it is lost. */
+export class Refused extends PortcullisError {
+  override name = 'Refused'
+}
+
+/** Try again, but not before. */
+export class RetryLater extends PortcullisError {
+  override name = 'RetryLater'
+  readonly afterMs: number
+  constructor(code: string, message: string, afterMs: number) {
+    super(code, message)
+    this.afterMs = afterMs
+  }
+}
+
+export interface Target {
+  /** For logs and faults, such as `audit.file`. */
+  readonly name: string
+  /**
+   * Delivers lines (JSON objects without a line break) in order.
+   * @throws {Refused} when they can never be delivered; {RetryLater} or anything else to be asked again with the same.
+   */
+  deliver(lines: readonly string[]): Promise<void>
+  close(): Promise<void>
+}
+
+export interface QueueOptions {
+  readonly target: Target
+  readonly batchRecords: number
+  readonly flushMs: number
+  readonly queueBytes: number
+  readonly clock: Clock
+  readonly random: Random
+  readonly logger: Logger
+}
+
+const FIRST_BACKOFF_MS = 100
+const LONGEST_BACKOFF_MS = 30_000
+const CLOSE_MS = 2_000
+/** A queued string costs about this much beside its text. */
+const OVERHEAD = 64
+
+interface Waiter {
+  readonly done: () => void
+}
+
+export function createSink(options: QueueOptions): AuditSink {
+  const { target, clock, random, logger } = options
+  let queue: string[] = []
+  let queuedBytes = 0
+  let dropped = 0
+  let unreported = 0
+  let failures = 0
+  let running = false
+  let closed = false
+  let giveUp = false
+  let cancelTimer: (() => void) | undefined
+  let wake: (() => void) | undefined
+  let waiters: Waiter[] = []
+
+  function lose(count: number): void {
+    if (unreported === 0) {
+      logger.warn('audit records are being lost', { sink: target.name })
+      publish('fault', () => ({ where: target.name, code: 'audit_records_lost' }))
+    }
+    dropped += count
+    unreported += count
+  }
+
+  function write(record: AuditRecord): void {
+    try {
+      const line = JSON.stringify(record)
+      const size = line.length + OVERHEAD
+      if (closed || queuedBytes + size > options.queueBytes) {
+        lose(1)
+        return
+      }
+      queue.push(line)
+      queuedBytes += size
+      schedule()
+    } catch {
+      lose(1)
+    }
+  }
+
+  function schedule(): void {
+    if (running) return
+    if (queue.length >= options.batchRecords || closed) {
+      cancelTimer?.()
+      cancelTimer = undefined
+      void run()
+    } else
+      cancelTimer ??= clock.after(options.flushMs, () => {
+        cancelTimer = undefined
+        void run()
+      })
+  }
+
+  async function run(): Promise<void> {
+    if (running) return
+    running = true
+    while (queue.length > 0 && !giveUp) await deliverOne()
+    running = false
+    if (giveUp || queue.length === 0) settleWaiters()
+  }
+
+  async function deliverOne(): Promise<void> {
+    const batch = queue.slice(0, options.batchRecords)
+    const reported = unreported
+    try {
+      await target.deliver(reported === 0 ? batch : reporting(batch, reported))
+      unreported -= reported
+      taken(batch)
+      recovered()
+    } catch (error) {
+      if (error instanceof Refused) {
+        taken(batch)
+        failed(error)
+        failures = 0
+        lose(batch.length)
+      } else {
+        failed(error)
+        await pause(error instanceof RetryLater ? error.afterMs : 0)
+      }
+    }
+  }
+
+  function taken(batch: readonly string[]): void {
+    queue = queue.slice(batch.length)
+    for (const line of batch) queuedBytes -= line.length + OVERHEAD
+  }
+
+  /** Only kind and code: a message may hold a path, a URL or what was answered. */
+  function failed(error: unknown): void {
+    failures += 1
+    if (failures > 1) return
+    const code = errorCode(error)
+    logger.error('audit sink fails; records wait in memory', { sink: target.name, code })
+    publish('fault', () => ({ where: target.name, code }))
+  }
+
+  function recovered(): void {
+    if (failures > 0) logger.info('audit sink works again', { sink: target.name, dropped })
+    failures = 0
+  }
+
+  /** Full jitter over a doubling bound. */
+  function pause(atLeastMs: number): Promise<void> {
+    const bound = Math.min(LONGEST_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** Math.min(failures - 1, 20))
+    const ms = Math.max(Math.min(atLeastMs, LONGEST_BACKOFF_MS), bound / 2 + (random.fraction() * bound) / 2)
+    if (giveUp) return Promise.resolve()
+    return new Promise((resolve) => {
+      const cancel = clock.after(ms, () => {
+        wake = undefined
+        resolve()
+      })
+      wake = () => {
+        cancel()
+        wake = undefined
+        resolve()
+      }
+    })
+  }
+
+  function settleWaiters(): void {
+    const settled = waiters
+    waiters = []
+    for (const { done } of settled) done()
+  }
+
+  function flush(ms: number): Promise<void> {
+    if (queue.length === 0) return Promise.resolve()
+    cancelTimer?.()
+    cancelTimer = undefined
+    wake?.()
+    void run()
+    return new Promise((resolve) => {
+      const cancel = clock.after(ms, resolve)
+      waiters.push({
+        done() {
+          cancel()
+          resolve()
+        },
+      })
+    })
+  }
+
+  async function close(): Promise<void> {
+    if (closed) return
+    closed = true
+    await flush(CLOSE_MS)
+    giveUp = true
+    wake?.()
+    if (queue.length > 0) lose(queue.length)
+    if (unreported > 0) logger.error('audit records were lost', { sink: target.name, records: unreported })
+    try {
+      await target.close()
+    } catch (error) {
+      logger.error('audit sink did not close', { sink: target.name, code: errorCode(error) })
+    }
+  }
+
+  return {
+    write,
+    flush,
+    close,
+    get state() {
+      return { queued: queue.length, queuedBytes, dropped, down: failures > 0 }
+    },
+  }
+}
+
+function reporting([first = '{}', ...rest]: readonly string[], dropped: number): readonly string[] {
+  return [`${first.slice(0, -1)},"portcullis.audit.dropped":${dropped}}`, ...rest]
+}
+
+/** Node's own codes, such as ENOSPC, are words of a fixed list. */
+function errorCode(error: unknown): string {
+  const code = (error as { readonly code?: unknown } | null)?.code
+  return typeof code === 'string' && /^[A-Za-z_]{2,40}$/.test(code) ? code : 'internal_error'
+}

@@ -1,0 +1,12 @@
+/** Records on standard output, one a line. */
+
+import type { Outputs } from '../ports.ts'
+import type { Target } from './queue.ts'
+
+export function stdoutTarget({ writeStdout }: Pick<Outputs, 'writeStdout'>): Target {
+  return {
+    name: 'audit.stdout',
+    deliver: (lines) => writeStdout(Buffer.from(`${lines.join('\n')}\n`)),
+    close: async () => {},
+  }
+}
