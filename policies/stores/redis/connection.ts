@@ -1,10 +1,11 @@
 /** The connection to Redis: scripts by their hash, one answer or one failure each, and no secret in an error. */
 
 import { nextTick } from 'node:process'
-import type { Cluster, Redis } from 'ioredis'
+import type { Cluster, Command, Redis } from 'ioredis'
 import { PortcullisError } from '../../errors.ts'
 import type { Clock, Random } from '../../policy.ts'
 import type { RedisConfig } from './config.ts'
+import { createDeadline } from './deadline.ts'
 import { failureOf, RedisFailure, refusalOf } from './failure.ts'
 import { slotOf } from './keys.ts'
 import { clusterNodes, clusterOptions, describeRedis, redisOptions } from './options.ts'
@@ -29,6 +30,18 @@ export interface RedisConnection {
    * @throws {PortcullisError} `store_fault`, `store_refused`, `store_untrusted`
    */
   run(script: Script, keys: readonly string[], args: readonly Argument[]): Promise<unknown>
+  /**
+   * {@link run} in one step with what becomes of it: every promise between Redis and a request costs.
+   * @param read makes the result of the reply; it is a failure when it throws
+   * @param recover makes it of the failure, or throws
+   */
+  ask<T>(
+    script: Script,
+    keys: readonly string[],
+    args: readonly Argument[],
+    read: (reply: unknown) => T,
+    recover: (failure: unknown) => T | Promise<T>,
+  ): Promise<T>
   /** Removes a field of a hash. */
   removeFields(hash: string, ...fields: string[]): Promise<void>
   /** Writes beside `key`, to see whether its node serves. */
@@ -51,6 +64,17 @@ export interface ConnectionDeps {
   onRefused?(refusal: PortcullisError): void
 }
 
+/** What commands are made with and sent by. */
+interface Live {
+  readonly client: Redis | Cluster
+  readonly Command: typeof Command
+}
+
+const UTF8 = { replyEncoding: 'utf8' } as const
+
+/** What is in flight leaves in so many parts, each of so many commands at least. */
+const BATCHES = 8
+const LEAST_BATCH = 4
 /** Milliseconds between attempts to connect. */
 const FIRST_RETRY_MS = 50
 const LAST_RETRY_MS = 1_000
@@ -61,13 +85,14 @@ export function connectRedis(config: RedisConfig, deps: ConnectionDeps): RedisCo
   const { clock } = deps
   const clustered = config.cluster_nodes !== undefined
   const name = describeRedis(config)
-  let client: Redis | Cluster | undefined
+  let connected: Live | undefined
   let refusal: PortcullisError | undefined
   let everReady = false
   let attempted = false
   let closed = false
-  let corked = false
+  let corked = 0
   let lastError = 'not_connected'
+  const deadline = createDeadline(clock, config.command_timeout_ms)
 
   async function start(): Promise<void> {
     try {
@@ -76,7 +101,7 @@ export function connectRedis(config: RedisConfig, deps: ConnectionDeps): RedisCo
       const made = clustered
         ? new ioredis.Cluster(clusterNodes(config), clusterOptions(config, retryDelay))
         : new ioredis.Redis(redisOptions(config, retryDelay))
-      client = made
+      connected = { client: made, Command: ioredis.Command }
       await firstOutcome(made)
     } catch (error) {
       refused(asRefusal(error))
@@ -131,49 +156,69 @@ export function connectRedis(config: RedisConfig, deps: ConnectionDeps): RedisCo
     return Math.round(delay * (0.75 + deps.random.fraction() / 4))
   }
 
-  function live(): Redis | Cluster {
-    if (refusal !== undefined) throw refusal
-    if (client === undefined || closed) throw new RedisFailure('not_connected', false)
-    if (clustered && client.status !== 'ready') throw new RedisFailure(lastError, false)
-    return client
+  /** The client that commands can be sent to, or why there is none. */
+  function live(): Live | RedisFailure | PortcullisError {
+    if (refusal !== undefined) return refusal
+    if (connected === undefined || closed) return new RedisFailure('not_connected', false)
+    return connected.client.status === 'ready' ? connected : new RedisFailure(lastError, false)
   }
 
-  async function send<T>(command: (to: Redis | Cluster) => Promise<T>): Promise<T> {
+  function send<T>(name: string, args: readonly Argument[], read: (reply: unknown) => T): Promise<T> {
     const to = live()
-    try {
-      return await command(to)
-    } catch (error) {
-      throw explained(failureOf(error))
-    }
+    if (to instanceof Error) return Promise.reject(to)
+    return dispatch(to, name, args).then(read, (error) => Promise.reject(explained(error)))
   }
 
-  function explained(failure: RedisFailure | PortcullisError): Error {
+  function dispatch(to: Live, name: string, args: readonly Argument[]): Promise<unknown> {
+    const command = new to.Command(name, args as Argument[], UTF8)
+    to.client.sendCommand(command)
+    deadline.watch(command)
+    return command.promise
+  }
+
+  function explained(error: unknown): Error {
+    const failure = failureOf(error)
     if (failure instanceof RedisFailure && failure.reason === 'not_connected') return new RedisFailure(lastError, false)
     return failure
   }
 
-  /** Commands of one turn of the event loop leave in one packet: the system call costs more than the command. */
-  function cork(to: Redis | Cluster): void {
-    if (corked || clustered) return
-    const { stream } = to as Redis
-    if (stream === undefined || stream === null) return
-    corked = true
-    stream.cork()
-    nextTick(() => {
-      corked = false
-      stream.uncork()
-    })
+  /**
+   * Commands of one turn of the event loop leave several at a time: the system call costs more than the command. But not
+   * all at once, so that Redis begins with the first while the last is made; and alone, a command leaves at once.
+   */
+  function cork({ commandQueue, stream }: Redis): void {
+    const inFlight = commandQueue.length
+    if (corked > 0) {
+      if (++corked > inFlight / BATCHES && corked > LEAST_BATCH) {
+        stream.uncork()
+        stream.cork()
+        corked = 1
+      }
+    } else if (inFlight > 0) {
+      corked = 1
+      stream.cork()
+      nextTick(() => {
+        corked = 0
+        stream.uncork()
+      })
+    }
   }
 
-  async function run(script: Script, keys: readonly string[], args: readonly Argument[]): Promise<unknown> {
+  function ask<T>(
+    script: Script,
+    keys: readonly string[],
+    args: readonly Argument[],
+    read: (reply: unknown) => T,
+    recover: (failure: unknown) => T | Promise<T>,
+  ): Promise<T> {
     const to = live()
-    try {
-      cork(to)
-      return await to.evalsha(script.sha, keys.length, ...keys, ...args)
-    } catch (error) {
-      if (!isUnknownScript(error)) throw explained(failureOf(error))
-    }
-    return send((again) => again.eval(script.text, keys.length, ...keys, ...args))
+    if (to instanceof Error) return Promise.reject(to).catch(recover)
+    if (!clustered) cork(to.client as Redis)
+    return dispatch(to, 'evalsha', [script.sha, keys.length, ...keys, ...args]).then(read, (error) =>
+      isUnknownScript(error)
+        ? send('eval', [script.text, keys.length, ...keys, ...args], read).catch(recover)
+        : recover(explained(error)),
+    )
   }
 
   const started = start()
@@ -196,39 +241,36 @@ export function connectRedis(config: RedisConfig, deps: ConnectionDeps): RedisCo
       everReady = false
       refused(why)
       clock.after(REFUSED_RETRY_MS, () => {
-        if (!closed) client?.disconnect(true)
+        if (!closed) connected?.client.disconnect(true)
       })
     },
-    run,
-    async removeFields(hash, ...fields) {
-      await send((to) => to.hdel(hash, ...fields))
-    },
-    async probe(key) {
-      await send((to) => to.set(key, '1', 'PX', 1000))
-    },
-    async removeMember(key, member) {
-      await send((to) => to.zrem(key, member))
-    },
+    run: (script, keys, args) => ask(script, keys, args, same, raise),
+    ask,
+    removeFields: (hash, ...fields) => send('hdel', [hash, ...fields], nothing),
+    probe: (key) => send('set', [key, '1', 'PX', 1000], nothing),
+    removeMember: (key, member) => send('zrem', [key, member], nothing),
     nodeOf(key) {
-      return clustered ? ((client as Cluster | undefined)?.slots[slotOf(key)]?.[0] ?? name) : name
+      return clustered ? ((connected?.client as Cluster | undefined)?.slots[slotOf(key)]?.[0] ?? name) : name
     },
-    memoryInfo: () =>
-      send(async (to) => {
-        const nodes = clustered ? (to as Cluster).nodes('master') : [to as Redis]
-        return Promise.all(
-          nodes.map(async (node) => ({
-            node: clustered ? `${node.options.host}:${node.options.port}` : name,
-            info: await node.info('memory'),
-          })),
-        )
-      }),
+    async memoryInfo() {
+      const to = live()
+      if (to instanceof Error) throw to
+      const nodes = clustered ? (to.client as Cluster).nodes('master') : [to.client as Redis]
+      return Promise.all(
+        nodes.map(async (client) => {
+          const reply = dispatch({ ...to, client }, 'info', ['memory'])
+          const info = await reply.catch((error) => Promise.reject(explained(error)))
+          return { node: clustered ? `${client.options.host}:${client.options.port}` : name, info: String(info) }
+        }),
+      )
+    },
     reconnect(node) {
-      if (client === undefined || closed) return
+      if (connected === undefined || closed) return
       if (!clustered) {
-        client.disconnect(true)
+        connected.client.disconnect(true)
         return
       }
-      const cluster = client as Cluster
+      const cluster = connected.client as Cluster
       for (const each of cluster.nodes('all'))
         if (`${each.options.host}:${each.options.port}` === node) each.disconnect()
       cluster.refreshSlotsCache()
@@ -236,8 +278,8 @@ export function connectRedis(config: RedisConfig, deps: ConnectionDeps): RedisCo
     async close() {
       closed = true
       await started
-      client?.disconnect()
-      client = undefined
+      connected?.client.disconnect()
+      connected = undefined
     },
   }
 }
@@ -247,6 +289,17 @@ function connectNodes(cluster: Cluster): void {
   for (const node of cluster.nodes('master')) if (node.status === 'wait') node.connect().catch(() => undefined)
 }
 
+function same<T>(reply: T): T {
+  return reply
+}
+
+function nothing(): void {}
+
+function raise(failure: unknown): never {
+  throw failure
+}
+
+/** Since a restart or `SCRIPT FLUSH`; nothing has run. */
 function isUnknownScript(error: unknown): boolean {
   return error instanceof Error && error.message.startsWith('NOSCRIPT')
 }

@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto'
 import { PortcullisError } from '../../errors.ts'
 import type { Algorithm, Claim, ClaimResult, CounterSpec, CounterView, SettleEntry } from '../ports.ts'
 import type { Argument, RedisConnection } from './connection.ts'
-import { callerHash, placeOf } from './keys.ts'
+import { callerHash, type Place, placeOf } from './keys.ts'
 import { type Script, scripts } from './scripts.ts'
 
 /** What the claims on other hashes have left of the output. */
@@ -29,7 +29,16 @@ export interface Settled {
 }
 
 export interface RedisCounters {
-  reserve(claims: readonly Claim[], clip: Clip): Promise<Admission>
+  /**
+   * @param finish makes the result of the admission
+   * @param recover makes it of the failure, or throws
+   */
+  reserve<T>(
+    claims: readonly Claim[],
+    clip: Clip,
+    finish: (admission: Admission) => T,
+    recover: (failure: unknown) => T,
+  ): Promise<T>
   /** Undefined when this id was settled before. The first entry's hash keeps the mark. */
   settle(id: string, entries: readonly SettleEntry[]): Promise<readonly Settled[] | undefined>
   show(caller: string): Promise<readonly CounterView[]>
@@ -54,6 +63,9 @@ const SPREAD = 16
 const HASH_STEP = 32
 const CLAIM_VALUES = 7
 const CLAIMS_BEGIN = 3
+/** As `quick.lua.ts` has them. */
+const QUICK_VALUES = 3
+const QUICK_BEGIN = 1
 const FITS = -1
 const NEVER_FITS = -2
 
@@ -67,19 +79,26 @@ export const NO_CLIP: Clip = { to: Number.POSITIVE_INFINITY, floor: 0 }
 export function createCounters(connection: RedisConnection, { prefix, now }: CountersOptions): RedisCounters {
   const time = () => (now === undefined ? '' : now())
 
-  async function reserve(claims: readonly Claim[], clip: Clip): Promise<Admission> {
+  function reserve<T>(
+    claims: readonly Claim[],
+    clip: Clip,
+    finish: (admission: Admission) => T,
+    recover: (failure: unknown) => T,
+  ): Promise<T> {
     const hashes: string[] = []
-    const fields: string[] = []
-    const rest: Argument[] = []
+    const clipped = clip.to !== Number.POSITIVE_INFINITY
+    const more = clipped || now !== undefined
+    const args: Argument[] = more ? [-claims.length] : claims.length === 1 ? [] : [claims.length]
+    const places: Place[] = []
     for (const claim of claims) {
       const place = placeOf(prefix, claim)
-      fields.push(place.field)
-      addClaim(rest, claim, indexIn(hashes, place.hash), prefix)
+      places.push(place)
+      args.push(place.field)
     }
-    const clipped = clip.to !== Number.POSITIVE_INFINITY
-    if (clipped) rest.push(clip.floor)
-    const args = [time(), clipped ? clip.to : '', claims.length, ...fields, ...rest]
-    return readAdmission(await call(scripts.reserve, hashes, args), claims)
+    for (let index = 0; index < claims.length; index++)
+      addClaim(args, claims[index] as Claim, indexIn(hashes, (places[index] as Place).hash), prefix)
+    if (more) args.push(time(), clipped ? clip.to : '', clip.floor)
+    return connection.ask(scripts.reserve, hashes, args, (reply) => finish(readAdmission(reply, claims)), recover)
   }
 
   async function settle(id: string, entries: readonly SettleEntry[]): Promise<readonly Settled[] | undefined> {
@@ -166,9 +185,12 @@ function readSpec(algorithm: number, limit: number, window: number, burst: numbe
   return name === 'token_bucket' ? { ...spec, burst } : spec
 }
 
-function readAdmission(reply: readonly unknown[], claims: readonly Claim[]): Admission {
-  if (reply.length !== CLAIMS_BEGIN + claims.length * CLAIM_VALUES) throw unreadable()
+function readAdmission(reply: unknown, claims: readonly Claim[]): Admission {
+  if (!Array.isArray(reply)) throw unreadable()
   const values = reply as readonly number[]
+  // The first number says whether it was admitted, or is the time.
+  if ((values[0] ?? 0) > 1) return readQuick(values, claims)
+  if (values.length !== CLAIMS_BEGIN + claims.length * CLAIM_VALUES) throw unreadable()
   const [admitted = 0, clippedTo = FITS, floor = 0] = values
   let at = CLAIMS_BEGIN
   const results = claims.map((claim): ClaimResult => {
@@ -187,6 +209,24 @@ function readAdmission(reply: readonly unknown[], claims: readonly Claim[]): Adm
   })
   const to = clippedTo === FITS ? Number.POSITIVE_INFINITY : clippedTo
   return { admitted: admitted === 1, clip: { to, floor }, claims: results }
+}
+
+function readQuick(values: readonly number[], claims: readonly Claim[]): Admission {
+  if (values.length < QUICK_BEGIN + claims.length * QUICK_VALUES) throw unreadable()
+  const results: ClaimResult[] = []
+  let at = QUICK_BEGIN
+  for (const { key, input, want } of claims) {
+    results.push({
+      key,
+      at: values[0] ?? 0,
+      epoch: values[at] ?? 0,
+      reserved: input + want,
+      remaining: values[at + 1] ?? 0,
+      resetMs: values[at + 2] ?? 0,
+    })
+    at += QUICK_VALUES
+  }
+  return { admitted: true, clip: NO_CLIP, claims: results }
 }
 
 function readSettled(reply: readonly unknown[], entries: readonly SettleEntry[]): readonly Settled[] | undefined {

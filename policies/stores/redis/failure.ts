@@ -49,7 +49,6 @@ export function failureOf(error: unknown): RedisFailure | PortcullisError {
     if (/^(MOVED|ASK) /.test(message)) return new RedisFailure('MOVED', false)
     return new PortcullisError('store_fault', `Redis refused a command: ${codeOf(message)}.`)
   }
-  if (message.startsWith('Command timed out')) return new RedisFailure('timeout', true)
   if (/enableOfflineQueue options is false$/.test(message)) return new RedisFailure('not_connected', false)
   if (message.startsWith('Too many Cluster redirections')) return new RedisFailure('redirections', false)
   return new RedisFailure('connection_lost', true)

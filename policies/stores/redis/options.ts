@@ -63,7 +63,6 @@ function common(config: RedisConfig) {
     ...ONCE,
     // Every Redis, Valkey and proxy speaks it; nothing here needs the newer one.
     protocol: 2,
-    commandTimeout: config.command_timeout_ms,
     connectTimeout: config.connect_timeout_ms,
     disconnectTimeout: config.command_timeout_ms,
     connectionName: 'portcullis',

@@ -9,7 +9,7 @@ const GENERATION = 50_000
 interface Report {
   used: number
   remaining: number
-  /** On the monotonic clock: when the counter is whole again by itself. */
+  /** On Redis's clock, epoch milliseconds: when the counter is whole again by itself. */
   until: number
 }
 
@@ -21,19 +21,20 @@ export interface UsageReports {
   standingOf(key: string, counter: CounterSpec): { readonly remaining: number; readonly resetMs: number }
 }
 
-export function createUsageReports(clock: Pick<Clock, 'monotonic'>): UsageReports {
+/** @param clock about the same as Redis's */
+export function createUsageReports(clock: Pick<Clock, 'now'>): UsageReports {
   let current = new Map<string, Report>()
   let previous = new Map<string, Report>()
 
   function find(key: string): Report | undefined {
     const report = current.get(key) ?? previous.get(key)
-    return report !== undefined && report.until > clock.monotonic() ? report : undefined
+    return report !== undefined && report.until > clock.now() ? report : undefined
   }
 
   return {
-    note({ key, remaining, resetMs }, counter) {
+    note({ key, at, remaining, resetMs }, counter) {
       const used = (counter.burst ?? counter.limit) - remaining
-      const until = clock.monotonic() + resetMs
+      const until = at + resetMs
       const known = current.get(key)
       if (known !== undefined) {
         known.used = used
@@ -51,7 +52,7 @@ export function createUsageReports(clock: Pick<Clock, 'monotonic'>): UsageReport
     standingOf(key, counter) {
       const report = find(key)
       if (report === undefined) return { remaining: counter.burst ?? counter.limit, resetMs: 0 }
-      return { remaining: report.remaining, resetMs: Math.ceil(report.until - clock.monotonic()) }
+      return { remaining: report.remaining, resetMs: Math.ceil(report.until - clock.now()) }
     },
   }
 }

@@ -2,7 +2,7 @@
 
 import { createHash } from 'node:crypto'
 import { claims } from './scripts/claims.lua.ts'
-import { clock } from './scripts/clock.lua.ts'
+import { clock, reserveClock } from './scripts/clock.lua.ts'
 import { counter } from './scripts/counter.lua.ts'
 import { nodes } from './scripts/nodes.lua.ts'
 import { grant, show } from './scripts/operate.lua.ts'
@@ -18,17 +18,7 @@ export interface Script {
 }
 
 export const scripts = {
-  reserve: script(
-    clock,
-    claims,
-    quick,
-    'local function thorough()',
-    counter,
-    save,
-    reserve,
-    'end',
-    'return quick() or thorough()',
-  ),
+  reserve: script(reserveClock, claims, quick, counter, save, reserve),
   settle: script(clock, counter, save, settle),
   show: script(clock, counter, show),
   grant: script(clock, counter, save, grant),

@@ -60,18 +60,17 @@ local function members_for(owner, algorithm, limit, window, burst, hash, field)
   return #members <= MAX_MEMBERS and members or nil, false
 end
 
-local n = ARGV[3] + 0
-local position = 4 + n
+local position = before + 1 + n
 local counters, joined, overflowed = {}, {}, {}
 local clipped, clip_floor, short = math.huge, 0, false
-if ARGV[2] ~= '' then clipped, clip_floor = ARGV[2] + 0, ARGV[#ARGV] + 0 end
+if other_clip ~= '' then clipped, clip_floor = other_clip + 0, other_floor end
 
 for index = 1, n do
   local mode, limit, window = ARGV[position] + 0, ARGV[position + 1] + 0, ARGV[position + 2] + 0
   local input, want = ARGV[position + 3] + 0, ARGV[position + 4] + 0
   position = position + 5
   local algorithm = mode % CLIP
-  local hash, field = KEYS[floor(mode / HASH_STEP) + 1], ARGV[3 + index]
+  local hash, field = KEYS[floor(mode / HASH_STEP) + 1], ARGV[before + index]
   local packed = redis.call('HGET', hash, field)
   local least, burst = false, limit
   if mode % SHADOW >= CLIP then
