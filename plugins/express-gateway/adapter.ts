@@ -6,6 +6,7 @@ import type { Caller, Deps, Exchange, MaybePromise, Policy, Reject } from '../..
 import type { Fields } from '../../policies/schema/fields.ts'
 import { toJsonSchema } from '../../policies/schema/json-schema.ts'
 import { parsePolicyConfig } from '../../policies/schema/parse.ts'
+import { answer } from './answers.ts'
 import { callerOf, carriedKey } from './caller.ts'
 import { checkPipelines } from './check.ts'
 import type { EgConfig, EgContext, EgPolicy, EgRequest, EgResponse, EgServices } from './eg.ts'
@@ -75,7 +76,7 @@ async function judge(judging: Judging): Promise<boolean> {
   } catch (error) {
     reportFault(deps.logger, `${judging.name}.adapter`, error)
     if (passage !== undefined) passage.refuse(UNAVAILABLE)
-    else response.writeHead(UNAVAILABLE.status).end()
+    else answer(response, UNAVAILABLE, { requestId: deps.random.id(), protocol: undefined })
     return false
   }
 }

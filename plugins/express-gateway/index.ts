@@ -34,7 +34,7 @@ export function init(context: PluginContext): void {
   const deps = createDeps({ logger })
   const synchronousConditions = asList(context.settings.synchronous_conditions).map(String)
   answerBrokenRequests(context, deps.random.id)
-  context.registerPolicy(llmKey({ logger, synchronousConditions }))
+  context.registerPolicy(llmKey({ logger, newId: deps.random.id, synchronousConditions }))
   context.registerPolicy(adaptPolicy(scope, { deps, services: context.services, synchronousConditions }))
   context.registerPolicy(adaptPolicy(tokenLimit, { deps, services: context.services, synchronousConditions }))
 }

@@ -9,8 +9,10 @@ import { defineFields } from '../../policies/schema/fields.ts'
 import { toJsonSchema } from '../../policies/schema/json-schema.ts'
 import { parseConfig } from '../../policies/schema/parse.ts'
 import { schemaId } from './adapter.ts'
+import { answer } from './answers.ts'
 import { checkPipelines } from './check.ts'
 import type { EgConfig, EgPolicy, EgRequest } from './eg.ts'
+import { UNAVAILABLE } from './fault.ts'
 import { type FoundKey, findKey, KEY_PLACES, removeCredentials } from './keys.ts'
 import { passageOf } from './passage.ts'
 import { pathAt, sitesOf } from './site.ts'
@@ -33,10 +35,11 @@ const fields = defineFields({
 
 export interface LlmKeyOptions {
   readonly logger: Logger
+  newId(): string
   readonly synchronousConditions: readonly string[]
 }
 
-export function llmKey({ logger, synchronousConditions }: LlmKeyOptions): EgPolicy {
+export function llmKey({ logger, newId, synchronousConditions }: LlmKeyOptions): EgPolicy {
   return {
     name: NAME,
     schema: toJsonSchema(fields, { id: schemaId(NAME), ignore: OWN_KEYS }),
@@ -48,7 +51,7 @@ export function llmKey({ logger, synchronousConditions }: LlmKeyOptions): EgPoli
         const context = request.egContext
         const site = sites.get(context?.apiEndpoint.apiEndpointName ?? '')
         if (context === undefined || site === undefined) {
-          response.writeHead(CODES.policy_unavailable.status).end()
+          answer(response, UNAVAILABLE, { requestId: newId(), protocol: undefined })
           return
         }
         const path = pathAt(request, site)
