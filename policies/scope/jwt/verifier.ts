@@ -3,14 +3,14 @@
  * it, until it expires or its issuer's keys change.
  */
 
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import type { CryptoKey } from 'jose'
 import { PortcullisError } from '../../errors.ts'
 import type { Claims, Deps, MaybePromise } from '../../policy.ts'
 import { checkClaims, checkTime, type Validity, validityOf } from './claims.ts'
 import type { IssuerConfig, JwtConfig } from './fields.ts'
 import { inlineKeySet, type KeySet, type MakeChooser, remoteKeySet } from './key-set.ts'
-import { readToken, TokenRefused } from './token.ts'
+import { createTokenReader, TokenRefused } from './token.ts'
 
 export type Verification =
   | { readonly type: 'verified'; readonly claims: Claims }
@@ -45,6 +45,7 @@ export function createVerifier(jwt: JwtConfig, deps: Deps): TokenVerifier {
   const trusted = new Map(jwt.issuers.map((issuer) => [issuer.issuer, { issuer, keys: keySetOf(issuer, jwt, deps) }]))
   const cache = new Map<string, Verified>()
   const pending = new Map<string, Promise<Verification>>()
+  const read = createTokenReader()
   const seconds = () => clock.now() / 1_000
 
   function remember(id: string, verified: Verified): void {
@@ -66,7 +67,7 @@ export function createVerifier(jwt: JwtConfig, deps: Deps): TokenVerifier {
 
   async function verifyNew(id: string, token: string): Promise<Verification> {
     try {
-      const { header, payload } = readToken(token)
+      const { header, payload } = read(token)
       const { issuer, keys } = trustedFor(payload.iss)
       const alg = String(header.alg)
       if (!issuer.algorithms.some((allowed) => allowed === alg))
@@ -95,7 +96,7 @@ export function createVerifier(jwt: JwtConfig, deps: Deps): TokenVerifier {
   return {
     verify(token) {
       // Not the token itself: memory dumps outlive tokens.
-      const id = createHash('sha256').update(token).digest('base64')
+      const id = hash('sha256', token, 'base64')
       const known = recall(id)
       if (known !== undefined) return known
       let running = pending.get(id)
@@ -108,9 +109,17 @@ export function createVerifier(jwt: JwtConfig, deps: Deps): TokenVerifier {
   }
 }
 
+let loading: Promise<typeof import('jose')> | undefined
+
+/** Loaded with the first token, and once: an import costs a tenth of a verification each time. */
+function loadJose(): Promise<typeof import('jose')> {
+  loading ??= import('jose')
+  return loading
+}
+
 /** @throws {TokenRefused} */
 async function verifySignature(token: string, key: CryptoKey, alg: string): Promise<void> {
-  const { compactVerify, errors } = await import('jose')
+  const { compactVerify, errors } = await loadJose()
   try {
     await compactVerify(token, key, { algorithms: [alg] })
   } catch (error) {
@@ -122,7 +131,7 @@ async function verifySignature(token: string, key: CryptoKey, alg: string): Prom
 }
 
 const makeChooser: MakeChooser = async (jwks) => {
-  const { createLocalJWKSet, errors } = await import('jose')
+  const { createLocalJWKSet, errors } = await loadJose()
   const choose = createLocalJWKSet({ keys: jwks as readonly { readonly kty: string }[] as { kty: string }[] })
   return {
     async find(header) {
