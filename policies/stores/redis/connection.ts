@@ -13,6 +13,9 @@ import type { Script } from './scripts.ts'
 
 export type Argument = string | number
 
+/** As `EVALSHA` has them: how many keys, the keys, and the arguments. */
+export type KeysAndArgs = readonly [number, ...Argument[]]
+
 export interface RedisConnection {
   readonly clustered: boolean
   /** Whether the first attempt to connect has ended, well or not. */
@@ -37,8 +40,7 @@ export interface RedisConnection {
    */
   ask<T>(
     script: Script,
-    keys: readonly string[],
-    args: readonly Argument[],
+    keysAndArgs: KeysAndArgs,
     read: (reply: unknown) => T,
     recover: (failure: unknown) => T | Promise<T>,
   ): Promise<T>
@@ -206,17 +208,16 @@ export function connectRedis(config: RedisConfig, deps: ConnectionDeps): RedisCo
 
   function ask<T>(
     script: Script,
-    keys: readonly string[],
-    args: readonly Argument[],
+    keysAndArgs: KeysAndArgs,
     read: (reply: unknown) => T,
     recover: (failure: unknown) => T | Promise<T>,
   ): Promise<T> {
     const to = live()
     if (to instanceof Error) return Promise.reject(to).catch(recover)
     if (!clustered) cork(to.client as Redis)
-    return dispatch(to, 'evalsha', [script.sha, keys.length, ...keys, ...args]).then(read, (error) =>
+    return dispatch(to, 'evalsha', [script.sha, ...keysAndArgs]).then(read, (error) =>
       isUnknownScript(error)
-        ? send('eval', [script.text, keys.length, ...keys, ...args], read).catch(recover)
+        ? send('eval', [script.text, ...keysAndArgs], read).catch(recover)
         : recover(explained(error)),
     )
   }
@@ -244,7 +245,7 @@ export function connectRedis(config: RedisConfig, deps: ConnectionDeps): RedisCo
         if (!closed) connected?.client.disconnect(true)
       })
     },
-    run: (script, keys, args) => ask(script, keys, args, same, raise),
+    run: (script, keys, args) => ask(script, [keys.length, ...keys, ...args], same, raise),
     ask,
     removeFields: (hash, ...fields) => send('hdel', [hash, ...fields], nothing),
     probe: (key) => send('set', [key, '1', 'PX', 1000], nothing),

@@ -3,8 +3,8 @@
 import { createHash } from 'node:crypto'
 import { PortcullisError } from '../../errors.ts'
 import type { Algorithm, Claim, ClaimResult, CounterSpec, CounterView, SettleEntry } from '../ports.ts'
-import type { Argument, RedisConnection } from './connection.ts'
-import { callerHash, type Place, placeOf } from './keys.ts'
+import type { Argument, KeysAndArgs, RedisConnection } from './connection.ts'
+import { callerHash, placeOf } from './keys.ts'
 import { type Script, scripts } from './scripts.ts'
 
 /** What the claims on other hashes have left of the output. */
@@ -85,20 +85,34 @@ export function createCounters(connection: RedisConnection, { prefix, now }: Cou
     finish: (admission: Admission) => T,
     recover: (failure: unknown) => T,
   ): Promise<T> {
-    const hashes: string[] = []
+    return connection.ask(
+      scripts.reserve,
+      reserveArguments(claims, clip),
+      (reply) => finish(readAdmission(reply, claims)),
+      recover,
+    )
+  }
+
+  function reserveArguments(claims: readonly Claim[], clip: Clip): KeysAndArgs {
     const clipped = clip.to !== Number.POSITIVE_INFINITY
     const more = clipped || now !== undefined
-    const args: Argument[] = more ? [-claims.length] : claims.length === 1 ? [] : [claims.length]
-    const places: Place[] = []
-    for (const claim of claims) {
-      const place = placeOf(prefix, claim)
-      places.push(place)
-      args.push(place.field)
+    if (claims.length === 1 && !more) {
+      const claim = claims[0] as Claim
+      const { hash, field } = placeOf(prefix, claim)
+      const args: KeysAndArgs & Argument[] = [1, hash, field]
+      addClaim(args, claim, 0, prefix)
+      return args
     }
-    for (let index = 0; index < claims.length; index++)
-      addClaim(args, claims[index] as Claim, indexIn(hashes, (places[index] as Place).hash), prefix)
-    if (more) args.push(time(), clipped ? clip.to : '', clip.floor)
-    return connection.ask(scripts.reserve, hashes, args, (reply) => finish(readAdmission(reply, claims)), recover)
+    const hashes: string[] = []
+    const fields: Argument[] = []
+    const rest: Argument[] = []
+    for (const claim of claims) {
+      const { hash, field } = placeOf(prefix, claim)
+      fields.push(field)
+      addClaim(rest, claim, indexIn(hashes, hash), prefix)
+    }
+    if (more) rest.push(time(), clipped ? clip.to : '', clip.floor)
+    return [hashes.length, ...hashes, more ? -claims.length : claims.length, ...fields, ...rest]
   }
 
   async function settle(id: string, entries: readonly SettleEntry[]): Promise<readonly Settled[] | undefined> {
