@@ -26,7 +26,11 @@ const POINT = /,"portcullis\.chain\.seq":(\d{1,15}),"portcullis\.chain\.prev":"(
 const POINT_LENGTH = 200
 
 /** @param json one JSON object with at least one member, without a line break. */
-export function sealLine(json: string, before: ChainPoint, key: string): { readonly line: string; readonly after: ChainPoint } {
+export function sealLine(
+  json: string,
+  before: ChainPoint,
+  key: string,
+): { readonly line: string; readonly after: ChainPoint } {
   const seq = before.seq + 1
   const covered = `${json.slice(0, -1)},"portcullis.chain.seq":${seq},"portcullis.chain.prev":"${before.mac}"`
   const mac = recordMac(Buffer.from(covered), key)

@@ -79,7 +79,11 @@ export const fields = defineFields({
     type: string({ minLength: 16, maxLength: 1024, secret: true }),
     description: 'Secret of `content: hash` and of the hash of a token’s subject, at least 16 bytes.',
   },
-  redaction: { type: record(redactionFields), description: 'How content and client-chosen names are redacted.', required: true },
+  redaction: {
+    type: record(redactionFields),
+    description: 'How content and client-chosen names are redacted.',
+    required: true,
+  },
   models: {
     type: list(string({ maxLength: 256 }), { maxItems: 1000 }),
     description:
@@ -109,7 +113,8 @@ export const fields = defineFields({
   },
   max_body_bytes: {
     type: integer({ min: 1024, max: 67_108_864 }),
-    description: 'Largest request body that is looked into, in bytes; larger ones are recorded without model and content.',
+    description:
+      'Largest request body that is looked into, in bytes; larger ones are recorded without model and content.',
     default: 1_048_576,
   },
   chain: {
@@ -144,7 +149,8 @@ export function check(config: AuditConfig): readonly ConfigIssue[] {
     }
     needs('path', 'file')
     needs('url', 'http')
-    if (sink.url !== undefined && !isUrl(sink.url)) issues.push({ path: `${at}.url`, message: 'is no URL without credentials' })
+    if (sink.url !== undefined && !isUrl(sink.url))
+      issues.push({ path: `${at}.url`, message: 'is no URL without credentials' })
     if (sink.path !== undefined && paths.has(sink.path))
       issues.push({ path: `${at}.path`, message: 'is the file of another sink' })
     if (sink.path !== undefined) paths.add(sink.path)

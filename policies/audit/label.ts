@@ -1,6 +1,5 @@
 /** Short texts that a client chooses, such as a model's name, made harmless before they are written down. */
 
-
 import type { Redactor } from '../redaction/index.ts'
 import { globMatches } from '../token-limit/match.ts'
 

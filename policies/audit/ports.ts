@@ -4,7 +4,9 @@
 export interface AppendFile {
   /** Bytes in the file when it was opened. */
   readonly size: number
-  /** Appends all of it or throws; then part of it may be in the file. */
+  /** Epoch milliseconds of the last change before it was opened. */
+  readonly modifiedAt: number
+  /** Appends all of it or throws; then part of it may be in the file. Throws when the file was deleted meanwhile. */
   append(bytes: Uint8Array): Promise<void>
   /** Cuts the file to this many bytes. */
   truncate(size: number): Promise<void>

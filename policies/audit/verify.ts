@@ -69,7 +69,11 @@ export function verifyChain(files: readonly ChainFile[], options: VerifyOptions)
   }
   const { seal, atLeast } = options
   if (seal === undefined)
-    faults.push({ file: lastFile, kind: 'seal', message: 'there is no seal that this key made, so the end is not known' })
+    faults.push({
+      file: lastFile,
+      kind: 'seal',
+      message: 'there is no seal that this key made, so the end is not known',
+    })
   else if (before.seq < seal.head.seq)
     faults.push({
       file: lastFile,
@@ -81,7 +85,11 @@ export function verifyChain(files: readonly ChainFile[], options: VerifyOptions)
   return { faults, records, head: records === 0 ? undefined : before }
 }
 
-function faultBetween(before: ChainPoint, read: ReadLine, first: boolean): Pick<ChainFault, 'kind' | 'message'> | undefined {
+function faultBetween(
+  before: ChainPoint,
+  read: ReadLine,
+  first: boolean,
+): Pick<ChainFault, 'kind' | 'message'> | undefined {
   if (read.seq === before.seq + 1) {
     if (read.prev === before.mac) return undefined
     return { kind: 'edited', message: `record ${read.seq} does not follow the record ${before.seq} that is here` }

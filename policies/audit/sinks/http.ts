@@ -24,13 +24,12 @@ export function httpTarget(options: HttpOptions, { post }: Pick<Outputs, 'post'>
         body: Buffer.from(text),
         timeoutMs: options.timeoutMs,
       })
-      if (reply.status >= 200 && reply.status < 300) return
+      if (reply.status >= 200 && reply.status < 300) return lines.length
       const code = `http_${Math.floor(reply.status / 100)}xx`
       if (isTemporary(reply.status))
         throw new RetryLater(code, 'The collector cannot take records now.', reply.retryAfterMs ?? 0)
       throw new Refused(code, 'The collector refuses these records.')
     },
-    close: async () => {},
   }
 }
 

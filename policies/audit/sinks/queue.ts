@@ -46,11 +46,13 @@ export interface Target {
   /** For logs and faults, such as `audit.file`. */
   readonly name: string
   /**
-   * Delivers lines (JSON objects without a line break) in order.
+   * Delivers lines (JSON objects without a line break) in order, at least the first.
+   * @returns how many.
    * @throws {Refused} when they can never be delivered; {RetryLater} or anything else to be asked again with the same.
    */
-  deliver(lines: readonly string[]): Promise<void>
-  close(): Promise<void>
+  deliver(lines: readonly string[]): Promise<number>
+  /** Nothing waits any more: lets go of what others may need. */
+  idle?(): Promise<void>
 }
 
 export interface QueueOptions {
@@ -129,7 +131,10 @@ export function createSink(options: QueueOptions): AuditSink {
     if (running) return
     running = true
     while (queue.length > 0 && !giveUp) await deliverOne()
+    await idle()
     running = false
+    // What came while the target let go.
+    if (queue.length > 0 && !giveUp) schedule()
     if (giveUp || queue.length === 0) settleWaiters()
   }
 
@@ -137,9 +142,9 @@ export function createSink(options: QueueOptions): AuditSink {
     const batch = queue.slice(0, options.batchRecords)
     const reported = unreported
     try {
-      await target.deliver(reported === 0 ? batch : reporting(batch, reported))
+      const delivered = await target.deliver(reported === 0 ? batch : reporting(batch, reported))
       unreported -= reported
-      taken(batch)
+      taken(batch.slice(0, delivered))
       recovered()
     } catch (error) {
       if (error instanceof Refused) {
@@ -151,6 +156,14 @@ export function createSink(options: QueueOptions): AuditSink {
         failed(error)
         await pause(error instanceof RetryLater ? error.afterMs : 0)
       }
+    }
+  }
+
+  async function idle(): Promise<void> {
+    try {
+      await target.idle?.()
+    } catch (error) {
+      failed(error)
     }
   }
 
@@ -222,11 +235,6 @@ export function createSink(options: QueueOptions): AuditSink {
     wake?.()
     if (queue.length > 0) lose(queue.length)
     if (unreported > 0) logger.error('audit records were lost', { sink: target.name, records: unreported })
-    try {
-      await target.close()
-    } catch (error) {
-      logger.error('audit sink did not close', { sink: target.name, code: errorCode(error) })
-    }
   }
 
   return {
@@ -246,5 +254,5 @@ function reporting([first = '{}', ...rest]: readonly string[], dropped: number):
 /** Node's own codes, such as ENOSPC, are words of a fixed list. */
 function errorCode(error: unknown): string {
   const code = (error as { readonly code?: unknown } | null)?.code
-  return typeof code === 'string' && /^[A-Za-z_]{2,40}$/.test(code) ? code : 'internal_error'
+  return typeof code === 'string' && /^\w{2,40}$/.test(code) ? code : 'internal_error'
 }

@@ -6,7 +6,9 @@ import type { Target } from './queue.ts'
 export function stdoutTarget({ writeStdout }: Pick<Outputs, 'writeStdout'>): Target {
   return {
     name: 'audit.stdout',
-    deliver: (lines) => writeStdout(Buffer.from(`${lines.join('\n')}\n`)),
-    close: async () => {},
+    async deliver(lines) {
+      await writeStdout(Buffer.from(`${lines.join('\n')}\n`))
+      return lines.length
+    },
   }
 }

@@ -1,0 +1,212 @@
+/** Files, standard output and HTTP for audit sinks. */
+
+import { randomBytes } from 'node:crypto'
+import { constants, write } from 'node:fs'
+import { type FileHandle, link, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { AppendFile, Files, Outputs, PostReply } from '../policies/audit/ports.ts'
+import { PortcullisError } from '../policies/errors.ts'
+
+const MODE = 0o600
+const STDOUT = 1
+/** A holder writes for a second or two at a time; one that holds for so long is not alive any more. */
+const STALE_LOCK_MS = 60_000
+/** A standard output that cannot take more. */
+const AGAIN_MS = 20
+
+export const systemFiles: Files = {
+  open: openForAppend,
+  rename,
+  remove: (path) => rm(path),
+  async list(directory) {
+    const entries = await readdir(directory, { withFileTypes: true })
+    const files = entries.filter((entry) => entry.isFile())
+    return Promise.all(files.map(async ({ name }) => ({ name, size: await sizeOf(join(directory, name)) })))
+  },
+  async readSmall(path) {
+    try {
+      return await readFile(path, 'utf8')
+    } catch (error) {
+      if (isCode(error, 'ENOENT')) return undefined
+      throw error
+    }
+  },
+  async writeSmall(path, text) {
+    const temporary = `${path}.${randomBytes(6).toString('hex')}.tmp`
+    try {
+      await writeFile(temporary, text, { mode: MODE, flag: 'wx', flush: true })
+      await rename(temporary, path)
+    } catch (error) {
+      await rm(temporary, { force: true })
+      throw error
+    }
+  },
+  lock,
+}
+
+async function openForAppend(path: string): Promise<AppendFile> {
+  // Never through a symbolic link that somebody put in its place.
+  const flags = constants.O_RDWR | constants.O_CREAT | constants.O_APPEND | constants.O_NOFOLLOW
+  const handle = await open(path, flags, MODE)
+  try {
+    const { size, mtimeMs, mode } = await handle.stat()
+    if ((mode & 0o777) !== MODE) await handle.chmod(MODE)
+    return appendFile(handle, size, mtimeMs)
+  } catch (error) {
+    await handle.close()
+    throw error
+  }
+}
+
+function appendFile(handle: FileHandle, size: number, modifiedAt: number): AppendFile {
+  return {
+    size,
+    modifiedAt,
+    async append(bytes) {
+      await handle.appendFile(bytes)
+      if ((await handle.stat()).nlink === 0)
+        throw new PortcullisError('audit_file_deleted', 'The audit file was deleted while it was open.')
+    },
+    truncate: (to) => handle.truncate(to),
+    async read(from, length) {
+      const { buffer, bytesRead } = await handle.read(Buffer.alloc(length), 0, length, from)
+      return buffer.subarray(0, bytesRead)
+    },
+    close: () => handle.close(),
+  }
+}
+
+async function sizeOf(path: string): Promise<number> {
+  try {
+    return (await stat(path)).size
+  } catch (error) {
+    if (isCode(error, 'ENOENT')) return 0
+    throw error
+  }
+}
+
+/** Those of this process; a lock with its pid that is not among them is from before a restart. */
+const held = new Set<string>()
+
+async function lock(path: string): Promise<(() => Promise<void>) | undefined> {
+  const token = `${process.pid} ${randomBytes(12).toString('hex')}`
+  if (!(await createLock(path, token))) {
+    if (!(await breakLock(path)) || !(await createLock(path, token))) return undefined
+  }
+  held.add(token)
+  return async () => {
+    held.delete(token)
+    await rm(path, { force: true })
+  }
+}
+
+async function createLock(path: string, token: string): Promise<boolean> {
+  // Linked into place whole, so that nobody reads a lock that is half written.
+  const temporary = `${path}.${randomBytes(6).toString('hex')}.tmp`
+  await writeFile(temporary, token, { mode: MODE, flag: 'wx' })
+  try {
+    await link(temporary, path)
+    return true
+  } catch (error) {
+    if (isCode(error, 'EEXIST')) return false
+    throw error
+  } finally {
+    await rm(temporary, { force: true })
+  }
+}
+
+/** Takes a dead holder's lock away. */
+async function breakLock(path: string): Promise<boolean> {
+  const token = await systemFiles.readSmall(path)
+  if (token === undefined) return true
+  if (!(await isDead(path, token))) return false
+  const aside = `${path}.${randomBytes(6).toString('hex')}.tmp`
+  try {
+    await rename(path, aside)
+  } catch (error) {
+    if (isCode(error, 'ENOENT')) return true
+    throw error
+  }
+  // Somebody else was quicker and this is their new lock: it goes back.
+  if ((await systemFiles.readSmall(aside)) === token) {
+    await rm(aside, { force: true })
+    return true
+  }
+  await rename(aside, path)
+  return false
+}
+
+async function isDead(path: string, token: string): Promise<boolean> {
+  const pid = Number(token.split(' ', 1)[0])
+  if (pid === process.pid) return !held.has(token)
+  const age = Date.now() - (await modifiedAt(path))
+  if (age > STALE_LOCK_MS) return true
+  try {
+    process.kill(pid, 0)
+    return false
+  } catch (error) {
+    return isCode(error, 'ESRCH')
+  }
+}
+
+async function modifiedAt(path: string): Promise<number> {
+  try {
+    return (await stat(path)).mtimeMs
+  } catch (error) {
+    if (isCode(error, 'ENOENT')) return 0
+    throw error
+  }
+}
+
+function isCode(error: unknown, code: string): boolean {
+  return (error as NodeJS.ErrnoException | null)?.code === code
+}
+
+/** Not `process.stdout`: on a pipe its writes stop the whole process until the reader has read. */
+async function writeStdout(bytes: Uint8Array): Promise<void> {
+  let rest = bytes
+  while (rest.length > 0) {
+    const written = await writeSome(STDOUT, rest)
+    if (written === undefined) await sleep(AGAIN_MS, undefined, { ref: false })
+    else rest = rest.subarray(written)
+  }
+}
+
+/** Undefined when nothing fits just now. */
+function writeSome(descriptor: number, bytes: Uint8Array): Promise<number | undefined> {
+  return new Promise((resolve, reject) => {
+    write(descriptor, bytes, (error, written) => {
+      if (error === null) resolve(written)
+      else if (isCode(error, 'EAGAIN')) resolve(undefined)
+      else reject(error)
+    })
+  })
+}
+
+/** @throws {PortcullisError} `collector_unreachable`; its message holds neither the URL nor what was answered. */
+async function post(request: Parameters<Outputs['post']>[0]): Promise<PostReply> {
+  let reply: Response
+  try {
+    reply = await fetch(request.url, {
+      method: 'POST',
+      headers: request.headers,
+      body: Buffer.from(request.body),
+      redirect: 'manual',
+      signal: AbortSignal.timeout(request.timeoutMs),
+    })
+    await reply.body?.cancel()
+  } catch (error) {
+    const why = error instanceof Error && error.name === 'TimeoutError' ? 'did not answer in time' : 'cannot be reached'
+    throw new PortcullisError('collector_unreachable', `The collector ${why}.`)
+  }
+  const seconds = Number(reply.headers.get('retry-after') ?? Number.NaN)
+  return { status: reply.status, ...(seconds >= 0 ? { retryAfterMs: seconds * 1000 } : {}) }
+}
+
+function onReopen(listener: () => void): () => void {
+  process.on('SIGHUP', listener)
+  return () => void process.off('SIGHUP', listener)
+}
+
+export const systemOutputs: Outputs = { files: systemFiles, writeStdout, post, onReopen }

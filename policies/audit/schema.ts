@@ -1,0 +1,81 @@
+/** The JSON Schema of a record, as a value and as a published file. */
+
+import { CODES } from '../errors.ts'
+import { SCHEMA_VERSION } from './record.ts'
+
+const text = (description: string, more: object = {}) => ({ type: 'string', minLength: 1, description, ...more })
+const count = (description: string) => ({ type: 'integer', minimum: 0, description })
+const millis = (description: string) => ({ type: 'number', minimum: 0, description })
+const status = (description: string) => ({ type: 'integer', minimum: 100, maximum: 599, description })
+const hex = (description: string) => ({ type: 'string', pattern: '^[0-9a-f]+$', description })
+
+export const auditRecordSchema = {
+  $schema: 'https://json-schema.org/draft/2020-12/schema',
+  $id: 'https://portcullis.dev/schemas/audit-record-1.json',
+  title: 'Portcullis audit record',
+  type: 'object',
+  additionalProperties: false,
+  required: ['schema', 'time', 'portcullis.decision', 'portcullis.ended', 'portcullis.usage.source'],
+  properties: {
+    schema: { const: SCHEMA_VERSION },
+    time: text('When the request came, RFC 3339 in UTC.', {
+      pattern: '^\\d{4}-\\d{2}-\\d{2}T\\d{2}:\\d{2}:\\d{2}\\.\\d{3}Z$',
+    }),
+    'portcullis.request.id': text('The id that the caller sees as `x-request-id`.'),
+    'portcullis.decision': { enum: ['pass', 'reject', 'unknown'] },
+    'portcullis.policy': text('The policy that refused; `other` when it was none of this pack.'),
+    'portcullis.code': { enum: Object.keys(CODES), description: 'Why it was refused.' },
+    'portcullis.would_reject': {
+      type: 'array',
+      minItems: 1,
+      items: { enum: Object.keys(CODES) },
+      description: 'What shadow mode held back.',
+    },
+    'portcullis.ended': {
+      enum: ['complete', 'client_gone', 'upstream_failed', 'not_forwarded', 'ended_early', 'unknown'],
+    },
+    'portcullis.route.id': text('The gateway’s id of the route.'),
+    'portcullis.route.name': text('The gateway’s name of the route.'),
+    'portcullis.service.id': text('The gateway’s id of the service.'),
+    'portcullis.service.name': text('The gateway’s name of the service.'),
+    'user.id': text('The consumer’s id.'),
+    'user.name': text('The consumer’s user name.'),
+    'user.hash': hex('Keyed hash of a token’s issuer and subject.'),
+    'portcullis.credential.id': text('The credential’s id, never the credential.'),
+    'portcullis.credential.fingerprint': text('Hash of the credential.'),
+    'client.address': text('By the gateway’s trusted-proxy setting.'),
+    'http.request.method': text('In upper case; `_OTHER` for one that HTTP does not know.'),
+    'http.response.status_code': status('What the caller got.'),
+    'portcullis.upstream.status_code': status('What the upstream answered.'),
+    'error.type': text('A code of this pack, `client_gone`, `upstream_failed`, or the status.'),
+    'gen_ai.operation.name': text(
+      '`chat`, `text_completion`, `embeddings`, `generate_content`, or the pack’s own name.',
+    ),
+    'gen_ai.provider.name': text('Whose API was called.'),
+    'gen_ai.request.model': text('As asked for; a placeholder when it looks like no model’s name.'),
+    'gen_ai.request.stream': { type: 'boolean' },
+    'gen_ai.request.max_tokens': count('The largest output limit that the request declares, over all candidates.'),
+    'gen_ai.request.choice.count': count('How many candidates are asked for, when more than one.'),
+    'gen_ai.usage.input_tokens': count('As reported, cached ones included.'),
+    'gen_ai.usage.output_tokens': count('As reported, reasoning included.'),
+    'gen_ai.usage.cache_read.input_tokens': count('Input tokens read from a cache.'),
+    'gen_ai.usage.cache_creation.input_tokens': count('Input tokens written to a cache.'),
+    'gen_ai.usage.reasoning.output_tokens': count('Output tokens that were reasoning.'),
+    'portcullis.usage.source': { enum: ['reported', 'delivered', 'none', 'unobserved'] },
+    'portcullis.usage.estimated.input_tokens': count('Estimated when the request was admitted.'),
+    'portcullis.usage.estimated.output_tokens': count('Reserved when the request was admitted.'),
+    'portcullis.usage.delivered.output_tokens': count('Estimated from the text that the caller got.'),
+    'portcullis.duration_ms': millis('From the first byte of the request to the end of the reply.'),
+    'portcullis.upstream.duration_ms': millis('Until the head of the upstream’s reply.'),
+    'portcullis.content.request': { type: 'string', description: 'The request body after redaction.' },
+    'portcullis.content.request.truncated': { const: true },
+    'portcullis.content.request.findings': { type: 'object', additionalProperties: { type: 'integer', minimum: 1 } },
+    'portcullis.content.request.hash': hex('HMAC-SHA-256 of the request body.'),
+    'portcullis.content.request.dropped': { enum: ['unreadable', 'too_large', 'redaction_failed'] },
+    'portcullis.audit.sample': { type: 'number', minimum: 0, maximum: 1 },
+    'portcullis.audit.dropped': { type: 'integer', minimum: 1, description: 'Records lost since the one before.' },
+    'portcullis.chain.seq': { type: 'integer', minimum: 1 },
+    'portcullis.chain.prev': { type: 'string', pattern: '^[0-9a-f]{64}$' },
+    'portcullis.chain.mac': { type: 'string', pattern: '^[0-9a-f]{64}$' },
+  },
+} as const
