@@ -12,7 +12,7 @@ import type { KongPdk } from './adapter/pdk.ts'
 import { settle } from './adapter/settle.ts'
 import { type Host, processHost } from './host.ts'
 import { UNAVAILABLE_REPLY } from './unavailable.ts'
-import { VERSION } from './version.ts'
+import { VERSION } from '../version.ts'
 
 /** What `kong-pdk` expects of a plugin's module. */
 export interface KongPlugin {

@@ -1,0 +1,37 @@
+/** The `portcullis` command: its groups of subcommands, and how it ends. */
+
+import { Command, CommanderError } from 'commander'
+import { PortcullisError } from '../../policies/errors.ts'
+import { VERSION } from '../version.ts'
+import { EXIT, type ExitCode, type Finish, type Io } from './io.ts'
+
+/** Adds one group of subcommands. What a group needs to run is imported by its actions, so that `--help` stays quick. */
+export type AddCommands = (program: Command, io: Io, finish: Finish) => void
+
+const GROUPS: readonly AddCommands[] = []
+
+/**
+ * Runs one command line, without the program's own name.
+ * @throws only what is a fault of this program.
+ */
+export async function run(args: readonly string[], io: Io, groups = GROUPS): Promise<ExitCode> {
+  let code: ExitCode = EXIT.ok
+  const program = new Command('portcullis')
+    .description('Operates what Portcullis keeps for your LLM gateway.')
+    .version(VERSION)
+    .exitOverride()
+    .configureOutput({ writeOut: io.out, writeErr: io.err })
+  for (const add of groups)
+    add(program, io, (ended) => {
+      code = ended
+    })
+  try {
+    await program.parseAsync(args, { from: 'user' })
+    return code
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.failed
+    if (!(error instanceof PortcullisError)) throw error
+    io.err(`portcullis: ${error.message}\n`)
+    return EXIT.failed
+  }
+}
