@@ -2,11 +2,11 @@
 
 import { parseArgs } from 'node:util'
 import { PortcullisError } from '../../policies/errors.ts'
+import { VERSION } from '../version.ts'
 import { dump } from './dump.ts'
 import { DEFAULT_DEADLINE_MS } from './host.ts'
 import { loadPlugin, PLUGIN_NAMES } from './registry.ts'
 import { run } from './run.ts'
-import { VERSION } from '../version.ts'
 
 const USAGE = `Usage:
   portcullis-kong serve --socket PATH [--metrics-port PORT] [--deadline-ms MS] [--drain-ms MS] [--log-level LEVEL]

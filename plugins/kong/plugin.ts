@@ -6,13 +6,13 @@ import type { Policy } from '../../policies/policy.ts'
 import type { Fields } from '../../policies/schema/fields.ts'
 import { KONG_PRIVATE_KEYS, type KongField, toKongSchema } from '../../policies/schema/kong-schema.ts'
 import { parsePolicyConfig } from '../../policies/schema/parse.ts'
+import { VERSION } from '../version.ts'
 import { access } from './adapter/access.ts'
 import { UNSEEN_WITHOUT_EDGE } from './adapter/exchange-pdk.ts'
 import type { KongPdk } from './adapter/pdk.ts'
 import { settle } from './adapter/settle.ts'
 import { type Host, processHost } from './host.ts'
 import { UNAVAILABLE_REPLY } from './unavailable.ts'
-import { VERSION } from '../version.ts'
 
 /** What `kong-pdk` expects of a plugin's module. */
 export interface KongPlugin {
