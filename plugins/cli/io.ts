@@ -3,6 +3,10 @@
 export interface Io {
   out(text: string): void
   err(text: string): void
+  /** As `out`, and waits until the system has taken it. @throws when nobody reads any more. Absent: `out` does that. */
+  deliver?(text: string): Promise<void>
+  /** All of the standard input. @throws when there is more than `maxBytes`. Absent: there is none. */
+  readInput?(maxBytes: number): Promise<string>
   readonly env: Readonly<Record<string, string | undefined>>
 }
 
