@@ -15,6 +15,7 @@ import type {
   PolicyInstance,
   PolicyVerdict,
   Reject,
+  ReplyReader,
   Reservation,
 } from './policy.ts'
 import { publish } from './telemetry.ts'
@@ -55,8 +56,15 @@ export interface Pipeline {
   settle(reservations: readonly Reservation[], outcome: Outcome): Promise<void>
   /** Whether any policy wants to be told of every request that is over. */
   readonly observes: boolean
+  /** The readers of one reply, by policy; undefined when none wants to see it. Never throws. */
+  readReply(reservations: readonly Reservation[]): ReplyReaders | undefined
   /** Tells the policies that want to know. Never throws. */
-  observe(ending: Ending): void
+  observe(ending: Ending, reply?: ReplyReaders): void
+}
+
+/** Never throws: a reader that does is told nothing more. */
+export interface ReplyReaders extends ReplyReader {
+  readonly byPolicy: ReadonlyMap<string, ReplyReader>
 }
 
 const NOT_FORWARDED: Outcome = { ended: 'not_forwarded' }
@@ -75,10 +83,24 @@ export function createPipeline(policies: readonly NamedInstance[], logger: Logge
     }
   }
 
-  function observe(ending: Ending): void {
+  function readReply(reservations: readonly Reservation[]): ReplyReaders | undefined {
+    const readers = new Map<string, ReplyReader>()
+    for (const reservation of reservations) {
+      const name = reservation.policy
+      try {
+        const reader = byName.get(name)?.readReply?.(reservation)
+        if (reader !== undefined) readers.set(name, reader)
+      } catch (error) {
+        reportFault(logger, `${name}.readReply`, error)
+      }
+    }
+    return readers.size === 0 ? undefined : joinReaders(readers, logger)
+  }
+
+  function observe(ending: Ending, reply?: ReplyReaders): void {
     for (const { name, instance } of policies) {
       try {
-        instance.observe?.(ending)
+        instance.observe?.(ending, reply?.byPolicy.get(name))
       } catch (error) {
         reportFault(logger, `${name}.observe`, error)
       }
@@ -126,7 +148,23 @@ export function createPipeline(policies: readonly NamedInstance[], logger: Logge
 
   const maxBodyBytes = Math.max(0, ...policies.map((policy) => policy.instance.maxBodyBytes ?? 0))
   const readsClaims = policies.some((policy) => policy.instance.readsClaims === true)
-  return { maxBodyBytes, readsClaims, decide, settle, observes, observe }
+  return { maxBodyBytes, readsClaims, decide, settle, observes, readReply, observe }
+}
+
+function joinReaders(readers: Map<string, ReplyReader>, logger: Logger): ReplyReaders {
+  return {
+    byPolicy: readers,
+    push(chunk) {
+      for (const [name, reader] of readers) {
+        try {
+          reader.push(chunk)
+        } catch (error) {
+          readers.delete(name)
+          reportFault(logger, `${name}.readReply`, error)
+        }
+      }
+    },
+  }
 }
 
 /** What a pipeline decided, as its observers are told. A pass has one verdict for each policy that held something. */
@@ -175,6 +213,7 @@ function changed(exchange: Exchange, body: Uint8Array | undefined, claims: Claim
     method: exchange.method,
     path: exchange.path,
     route: exchange.route,
+    queryNames: () => exchange.queryNames(),
     header: (name) => exchange.header(name),
     body: () => body ?? exchange.body(),
     caller: () => (claims === undefined ? exchange.caller() : withClaims(exchange, claims)),

@@ -60,6 +60,8 @@ export interface Exchange {
   /** What the upstream will see, without the query. */
   readonly path: string
   readonly route: RouteRef
+  /** Names of the query's parameters, decoded. Values are not told: some gateways take keys from there. */
+  queryNames(): MaybePromise<readonly string[]>
   /** `name` in lower case. */
   header(name: string): MaybePromise<string | undefined>
   /**
@@ -160,6 +162,11 @@ export interface Ending {
   readonly reservations: readonly Reservation[]
 }
 
+/** Reads the body of one reply as it passes to the caller, decompressed. Must be quick: the reply waits for it. */
+export interface ReplyReader {
+  push(chunk: Uint8Array): void
+}
+
 /** A policy made for one config. Holds no state that must outlive it: see {@link Runtime}. */
 export interface PolicyInstance {
   /** Largest request body this policy reads, in bytes; absent when it reads none. */
@@ -170,8 +177,16 @@ export interface PolicyInstance {
   decide(exchange: Exchange): MaybePromise<Decision>
   /** Idempotent by `reservation.id`. */
   settle?(reservation: Reservation, outcome: Outcome): Promise<void>
-  /** Told of every request of the route once it is over, whoever answered it. The caller does not wait for it. */
-  observe?(ending: Ending): void
+  /**
+   * Asked when an upstream's reply begins, where the gateway shows replies; undefined when this policy need not see it.
+   * The reader comes back with {@link observe}.
+   */
+  readReply?(reservation: Reservation): ReplyReader | undefined
+  /**
+   * Told of every request of the route once it is over, whoever answered it. The caller does not wait for it.
+   * @param reply what {@link readReply} gave; undefined when there was no reply to read
+   */
+  observe?(ending: Ending, reply?: ReplyReader): void
 }
 
 export interface Policy<F extends Fields> {
