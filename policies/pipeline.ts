@@ -10,6 +10,7 @@ import type {
   Ending,
   Exchange,
   HeaderMap,
+  Identity,
   Logger,
   Outcome,
   PolicyInstance,
@@ -34,6 +35,8 @@ export interface PassVerdict {
   readonly wouldReject: readonly Reject[]
   /** Of a token that a policy verified. */
   readonly claims?: Claims
+  /** Of a key that a policy verified. */
+  readonly identity?: Identity
 }
 
 export interface RejectVerdict extends Reject {
@@ -115,11 +118,11 @@ export function createPipeline(policies: readonly NamedInstance[], logger: Logge
     const reservations: Reservation[] = []
     const wouldReject: Reject[] = []
     let tap: TapPlan | undefined
-    let claims: Claims | undefined
+    let proven: Proven = {}
 
     for (const { name, instance } of policies) {
       // Each policy judges what will be forwarded: the body as the policies before it left it.
-      const current = body === undefined && claims === undefined ? exchange : changed(exchange, body, claims)
+      const current = body === undefined && provesNothing(proven) ? exchange : changed(exchange, body, proven)
       const decision = await decideOne(name, instance, current, logger)
       if (decision.type === 'reject') {
         await settle(reservations, NOT_FORWARDED)
@@ -133,7 +136,7 @@ export function createPipeline(policies: readonly NamedInstance[], logger: Logge
       if (decision.reservation !== undefined) reservations.push(decision.reservation)
       if (decision.wouldReject !== undefined) wouldReject.push(decision.wouldReject)
       tap = mergeTaps(tap, decision.tap)
-      claims = decision.claims ?? claims
+      proven = { ...proven, ...provenBy(decision) }
     }
     return {
       type: 'pass',
@@ -142,7 +145,7 @@ export function createPipeline(policies: readonly NamedInstance[], logger: Logge
       reservations,
       ...(tap === undefined ? {} : { tap }),
       wouldReject,
-      ...(claims === undefined ? {} : { claims }),
+      ...proven,
     }
   }
 
@@ -206,8 +209,8 @@ async function decideOne(
   }
 }
 
-/** The exchange as the policies before left it: another body, further claims, or both. */
-function changed(exchange: Exchange, body: Uint8Array | undefined, claims: Claims | undefined): Exchange {
+/** The exchange as the policies before left it: another body, a caller they know more of, or both. */
+function changed(exchange: Exchange, body: Uint8Array | undefined, proven: Proven): Exchange {
   return {
     requestId: exchange.requestId,
     method: exchange.method,
@@ -216,13 +219,33 @@ function changed(exchange: Exchange, body: Uint8Array | undefined, claims: Claim
     queryNames: () => exchange.queryNames(),
     header: (name) => exchange.header(name),
     body: () => body ?? exchange.body(),
-    caller: () => (claims === undefined ? exchange.caller() : withClaims(exchange, claims)),
+    caller: () => (provesNothing(proven) ? exchange.caller() : withProven(exchange, proven)),
   }
 }
 
+/** What policies found out about the caller on the way. */
+export interface Proven {
+  readonly claims?: Claims
+  readonly identity?: Identity
+}
+
+function provesNothing({ claims, identity }: Proven): boolean {
+  return claims === undefined && identity === undefined
+}
+
+/** Of a decision or a verdict, what it says about the caller. */
+export function provenBy({ claims, identity }: Proven): Proven {
+  return { ...(claims === undefined ? {} : { claims }), ...(identity === undefined ? {} : { identity }) }
+}
+
+/** The caller, with what was proven on the way here. */
+export async function withProven(exchange: Pick<Exchange, 'caller'>, { claims, identity }: Proven): Promise<Caller> {
+  return { ...(await exchange.caller()), ...(claims === undefined ? {} : { claims }), ...identity }
+}
+
 /** The caller, with claims that were verified on the way here. */
-export async function withClaims(exchange: Pick<Exchange, 'caller'>, claims: Claims): Promise<Caller> {
-  return { ...(await exchange.caller()), claims }
+export function withClaims(exchange: Pick<Exchange, 'caller'>, claims: Claims): Promise<Caller> {
+  return withProven(exchange, { claims })
 }
 
 function reportFault(logger: Logger, where: string, error: unknown): void {

@@ -53,6 +53,12 @@ export interface Caller {
   readonly address: string
 }
 
+/** Whom a policy found the caller to be, where the gateway itself knew nobody. Plain data. */
+export interface Identity {
+  readonly consumer: Consumer
+  readonly credential: Credential
+}
+
 /** One request, read lazily: any read may be a round trip to the gateway. */
 export interface Exchange {
   readonly requestId: string
@@ -109,6 +115,8 @@ export interface Pass {
   readonly wouldReject?: Reject
   /** Claims of a token that this policy verified: the policies after it see them as the caller's. */
   readonly claims?: Claims
+  /** Whom the caller's own key belongs to: the policies after it see the caller as that consumer. */
+  readonly identity?: Identity
 }
 
 export type Decision = Pass | Reject
