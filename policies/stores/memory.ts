@@ -105,6 +105,7 @@ export class MemoryStore implements LimitStore {
       if (!this.#counts(handle, t)) continue
       views.push({
         key,
+        caller,
         counter,
         used: used(state, counter),
         remaining: Math.max(0, roomOf(state, counter)),

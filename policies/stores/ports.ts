@@ -103,6 +103,8 @@ export interface Settlement {
 /** A counter as an operator sees it. */
 export interface CounterView {
   readonly key: string
+  /** Absent: no caller part. */
+  readonly caller?: string
   readonly counter: CounterSpec
   readonly used: number
   readonly remaining: number

@@ -369,8 +369,8 @@ export function limitStoreContract(
         await reserve(claim(fixed, 5, { key: 'consumer=2:ab/x', caller: 'consumer=2:ab' }))
         const views = [...(await store.show(caller))].sort((a, b) => (a.key < b.key ? -1 : 1))
         expect(views).toMatchObject([
-          { key: `${caller}/sliding_window`, counter: sliding, used: 30, remaining: 70 },
-          { key: `${caller}/token_bucket`, counter: bucket, used: 10, remaining: 90 },
+          { key: `${caller}/sliding_window`, caller, counter: sliding, used: 30, remaining: 70 },
+          { key: `${caller}/token_bucket`, caller, counter: bucket, used: 10, remaining: 90 },
         ])
         expect(views.every(({ resetMs }) => resetMs > 0)).toBe(true)
         expect(await store.show('consumer=3:abc')).toEqual([])

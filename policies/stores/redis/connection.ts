@@ -16,6 +16,14 @@ export type Argument = string | number
 /** As `EVALSHA` has them: how many keys, the keys, and the arguments. */
 export type KeysAndArgs = readonly [number, ...Argument[]]
 
+/** One server, for what concerns it alone. */
+export interface Master {
+  /** As {@link RedisConnection.nodeOf} names it. */
+  readonly node: string
+  /** @throws {RedisFailure} */
+  send(command: string, ...args: Argument[]): Promise<unknown>
+}
+
 export interface RedisConnection {
   readonly clustered: boolean
   /** Whether the first attempt to connect has ended, well or not. */
@@ -51,8 +59,8 @@ export interface RedisConnection {
   removeMember(key: string, member: string): Promise<void>
   /** Which Redis node a key lies on, as far as known. */
   nodeOf(key: string): string
-  /** `INFO memory` of every master. */
-  memoryInfo(): Promise<readonly { readonly node: string; readonly info: string }[]>
+  /** Every server that holds keys of its own. @throws {RedisFailure} when none can be reached */
+  masters(): readonly Master[]
   /** Drops the connection to a node, for a fresh one. */
   reconnect(node: string): void
   close(): Promise<void>
@@ -253,17 +261,15 @@ export function connectRedis(config: RedisConfig, deps: ConnectionDeps): RedisCo
     nodeOf(key) {
       return clustered ? ((connected?.client as Cluster | undefined)?.slots[slotOf(key)]?.[0] ?? name) : name
     },
-    async memoryInfo() {
+    masters() {
       const to = live()
       if (to instanceof Error) throw to
       const nodes = clustered ? (to.client as Cluster).nodes('master') : [to.client as Redis]
-      return Promise.all(
-        nodes.map(async (client) => {
-          const reply = dispatch({ ...to, client }, 'info', ['memory'])
-          const info = await reply.catch((error) => Promise.reject(explained(error)))
-          return { node: clustered ? `${client.options.host}:${client.options.port}` : name, info: String(info) }
-        }),
-      )
+      return nodes.map((client) => ({
+        node: clustered ? `${client.options.host}:${client.options.port}` : name,
+        send: (command, ...args) =>
+          dispatch({ ...to, client }, command, args).catch((error) => Promise.reject(explained(error))),
+      }))
     },
     reconnect(node) {
       if (connected === undefined || closed) return

@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto'
 import { PortcullisError } from '../../errors.ts'
 import type { Algorithm, Claim, ClaimResult, CounterSpec, CounterView, SettleEntry } from '../ports.ts'
 import type { Argument, KeysAndArgs, RedisConnection } from './connection.ts'
-import { callerHash, placeOf } from './keys.ts'
+import { callerHash, counterAt, placeOf } from './keys.ts'
 import { type Script, scripts } from './scripts.ts'
 
 /** What the claims on other hashes have left of the output. */
@@ -42,6 +42,8 @@ export interface RedisCounters {
   /** Undefined when this id was settled before. The first entry's hash keeps the mark. */
   settle(id: string, entries: readonly SettleEntry[]): Promise<readonly Settled[] | undefined>
   show(caller: string): Promise<readonly CounterView[]>
+  /** The counters of one hash. */
+  showHash(hash: string): Promise<readonly CounterView[]>
   reset(key: string, caller: string | undefined): Promise<void>
   grant(key: string, caller: string | undefined, tokens: number): Promise<void>
 }
@@ -129,14 +131,14 @@ export function createCounters(connection: RedisConnection, { prefix, now }: Cou
     return readSettled(reply, entries)
   }
 
-  async function show(caller: string): Promise<readonly CounterView[]> {
-    const values = await call(scripts.show, [callerHash(prefix, caller)], [time()])
+  async function showHash(hash: string): Promise<readonly CounterView[]> {
+    const values = await call(scripts.show, [hash], [time()])
     const views: CounterView[] = []
     for (let index = 0; index < values.length; index += 8) {
       const [field, ...numbers] = values.slice(index, index + 8)
       const [algorithm, limit, window, burst, used, remaining, resetMs] = numbers.map(Number)
       views.push({
-        key: caller + String(field).slice(1),
+        ...counterAt(prefix, { hash, field: String(field) }),
         counter: readSpec(algorithm ?? 0, limit ?? 0, window ?? 0, burst ?? 0),
         used: used ?? 0,
         remaining: remaining ?? 0,
@@ -155,7 +157,8 @@ export function createCounters(connection: RedisConnection, { prefix, now }: Cou
   return {
     reserve,
     settle,
-    show,
+    show: (caller) => showHash(callerHash(prefix, caller)),
+    showHash,
     async reset(key, caller) {
       const { hash, field } = placeOf(prefix, { key, ...(caller === undefined ? {} : { caller }) })
       await connection.removeFields(hash, field, `b${field.slice(1)}`)

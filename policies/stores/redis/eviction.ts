@@ -6,10 +6,7 @@ import type { RedisConnection } from './connection.ts'
 import { RedisFailure } from './failure.ts'
 
 /** Looks at every Redis node; says the same of a node only once. @throws {RedisFailure} when Redis does not answer */
-export function createEvictionWatch(
-  connection: Pick<RedisConnection, 'memoryInfo'>,
-  logger: Logger,
-): () => Promise<void> {
+export function createEvictionWatch(connection: Pick<RedisConnection, 'masters'>, logger: Logger): () => Promise<void> {
   const said = new Map<string, string>()
 
   function warn(node: string, policy: string): void {
@@ -26,8 +23,8 @@ export function createEvictionWatch(
 
   return async () => {
     try {
-      for (const { node, info } of await connection.memoryInfo())
-        warn(node, /^maxmemory_policy:(\S+)/m.exec(info)?.[1] ?? 'unknown')
+      for (const { node, send } of connection.masters())
+        warn(node, /^maxmemory_policy:(\S+)/m.exec(String(await send('info', 'memory')))?.[1] ?? 'unknown')
     } catch (error) {
       // The user need not be allowed to look.
       if (!(error instanceof RedisFailure) || error.reason !== 'NOPERM') throw error

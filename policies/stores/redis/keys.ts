@@ -20,6 +20,17 @@ export function callerHash(prefix: string, caller: string): string {
   return `${prefix}c{${caller}}`
 }
 
+/** The counter that lies there: {@link placeOf} backwards. */
+export function counterAt(prefix: string, { hash, field }: Place): Pick<Claim, 'key' | 'caller'> {
+  const tag = hash.slice(hash.indexOf('{') + 1, -1)
+  return hash.startsWith(`${prefix}c{`) ? { key: tag + field.slice(1), caller: tag } : { key: tag }
+}
+
+/** What `SCAN` finds the hashes of all callers by, or of the counters without one. A prefix holds no pattern. */
+export function hashPattern(prefix: string, whose: 'callers' | 'nobody'): string {
+  return `${prefix}${whose === 'callers' ? 'c' : 's'}{*}`
+}
+
 /** A key in the same slot as `hash`. */
 export function besideHash(prefix: string, hash: string, name: string): string {
   return `${prefix}${name}{${tagOf(hash)}}`

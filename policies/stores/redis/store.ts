@@ -3,7 +3,15 @@
 import { PortcullisError } from '../../errors.ts'
 import type { Deps } from '../../policy.ts'
 import { publish } from '../../telemetry.ts'
-import type { Claim, ClaimResult, LimitStore, ReserveRequest, ReserveResult, Settlement } from '../ports.ts'
+import type {
+  Claim,
+  ClaimResult,
+  CounterView,
+  LimitStore,
+  ReserveRequest,
+  ReserveResult,
+  Settlement,
+} from '../ports.ts'
 import type { RedisConfig } from './config.ts'
 import { connectRedis } from './connection.ts'
 import { type Admission, type Clip, createCounters, NO_CLIP } from './counters.ts'
@@ -11,10 +19,11 @@ import { createEvictionWatch } from './eviction.ts'
 import { RedisFailure } from './failure.ts'
 import { entriesToShrink, type Group, groupClaims, shrunk } from './groups.ts'
 import type { GuardedNode } from './guarded-node.ts'
-import { placeOf } from './keys.ts'
+import { hashPattern, placeOf } from './keys.ts'
 import { createOutage, type OnStoreError } from './outage.ts'
 import { createPresence } from './presence.ts'
 import { createUsageReports } from './reports.ts'
+import { scanCounters } from './scan.ts'
 import { createTicketBook } from './ticket-book.ts'
 
 export interface RedisStoreConfig {
@@ -36,6 +45,8 @@ export interface RedisStore extends LimitStore {
    * @throws {PortcullisError} `store_refused` or `store_untrusted` when the config can never work
    */
   ready(): Promise<void>
+  /** Every counter of any caller, or of none. For operators: looks at every key of Redis. */
+  scan(whose: 'callers' | 'nobody'): AsyncGenerator<CounterView>
 }
 
 export function createRedisStore(config: RedisStoreConfig, deps: RedisStoreDeps): RedisStore {
@@ -198,11 +209,15 @@ export function createRedisStore(config: RedisStoreConfig, deps: RedisStoreDeps)
 
   async function operate<T>(work: () => Promise<T>): Promise<T> {
     await start()
+    return work().catch(unanswered)
+  }
+
+  async function* scan(whose: 'callers' | 'nobody'): AsyncGenerator<CounterView> {
+    await start()
     try {
-      return await work()
+      yield* scanCounters(connection, counters, hashPattern(prefix, whose))
     } catch (error) {
-      if (!(error instanceof RedisFailure)) throw error
-      throw new PortcullisError('store_unavailable', `Redis does not answer: ${error.reason}.`)
+      unanswered(error)
     }
   }
 
@@ -216,6 +231,7 @@ export function createRedisStore(config: RedisStoreConfig, deps: RedisStoreDeps)
         throw new PortcullisError('invalid_argument', 'A grant is a positive whole number of tokens.')
       await operate(() => counters.grant(key, caller, tokens))
     },
+    scan,
     async ready() {
       await start()
       await checked
@@ -228,4 +244,9 @@ export function createRedisStore(config: RedisStoreConfig, deps: RedisStoreDeps)
       await connection.close()
     },
   }
+}
+
+function unanswered(error: unknown): never {
+  if (!(error instanceof RedisFailure)) throw error
+  throw new PortcullisError('store_unavailable', `Redis does not answer: ${error.reason}.`)
 }

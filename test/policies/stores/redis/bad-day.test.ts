@@ -34,15 +34,17 @@ describe.skipIf(!haveRedisServer('bad days of a single Redis'))('a bad day of a 
     return made
   }
 
-  /** Two gateway nodes that know of each other. */
+  /** Two gateway nodes that know of each other: who comes later knows at once, who was there only with the next beat. */
   async function openTwo(): Promise<[OpenedStore, OpenedStore]> {
-    const pair: [OpenedStore, OpenedStore] = [open(), open()]
-    for (const { store } of pair) await store.ready()
-    // The first one hears of the second with its next beat; a restart of it would as well.
-    await opened.splice(0, 1)[0]?.store.close()
-    const again = open()
-    await again.store.ready()
-    return [again, pair[1]]
+    const gone = open()
+    await gone.store.ready()
+    const second = open()
+    await second.store.ready()
+    opened.splice(opened.indexOf(gone), 1)
+    await gone.store.close()
+    const first = open()
+    await first.store.ready()
+    return [first, second]
   }
 
   const states = ({ lines }: OpenedStore) =>
