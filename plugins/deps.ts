@@ -5,6 +5,7 @@ import type { Clock, Deps, Logger, Random } from '../policies/policy.ts'
 import { createRuntime, type Runtime } from '../policies/runtime.ts'
 import { openLimitStore } from '../policies/stores/open.ts'
 import { fetchDocument } from './fetch-document.ts'
+import { systemOutputs } from './outputs.ts'
 
 export interface DepsOptions {
   /** Default: JSON lines on standard error, because standard output may belong to the gateway. */
@@ -22,7 +23,7 @@ export function createDeps(options: DepsOptions = {}): Deps {
     runtime: options.runtime ?? processRuntime,
     logger: options.logger ?? createJsonLogger((line) => process.stderr.write(line)),
   }
-  return { ...base, openLimitStore: (config) => openLimitStore(config, base), fetchDocument }
+  return { ...base, openLimitStore: (config) => openLimitStore(config, base), fetchDocument, outputs: systemOutputs }
 }
 
 export const systemClock: Clock = {

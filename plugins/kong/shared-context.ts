@@ -14,7 +14,8 @@
  * 3. `llm-guard` access (904) answers 503 unless the entry of every required plugin is there, with `mark.plugin` and
  *    `mark.plugin_id` as expected.
  * 4. `llm-edge` header_filter sends the headers of `reply`; its body_filter follows the tap in it.
- * 5. `llm-edge` log (949) sets `report` in every plugin's entry, so that the plugin's log phase needs one read.
+ * 5. `llm-edge` log (949) sets `report` in every plugin's entry, so that the plugin's log phase needs one read, and
+ *    gathers what an observer needs under `portcullis_ending` (see ending.ts).
  */
 
 import { PortcullisError } from '../../policies/errors.ts'
@@ -123,6 +124,8 @@ export interface PluginEntry {
   readonly reservations?: string
   /** JSON text of the claims of a token that the plugin verified, for the plugins after it. Opaque to Lua. */
   readonly claims?: string
+  /** Codes of the refusals that shadow mode held back. */
+  readonly would_reject?: readonly string[]
   /** Set by `llm-edge` log. */
   readonly report?: Report
 }
@@ -210,6 +213,8 @@ export interface EntryParts {
   readonly tap: TapWire | undefined
   readonly reservations: readonly Reservation[]
   readonly claims?: Claims | undefined
+  /** Codes of what shadow mode held back. */
+  readonly wouldReject?: readonly string[]
 }
 
 export function makeEntry(parts: EntryParts): PluginEntry {
@@ -225,6 +230,7 @@ export function makeEntry(parts: EntryParts): PluginEntry {
     ...(parts.tap === undefined ? {} : { protocol: parts.tap.protocol }),
     ...(parts.reservations.length === 0 ? {} : { reservations: JSON.stringify(parts.reservations) }),
     ...(parts.claims === undefined ? {} : { claims: JSON.stringify(parts.claims) }),
+    ...(parts.wouldReject === undefined || parts.wouldReject.length === 0 ? {} : { would_reject: parts.wouldReject }),
   }
 }
 
@@ -264,7 +270,7 @@ export function readEntry(plugin: string, value: unknown): ReadEntry | undefined
   return {
     reservations: readReservations(table.reservations, `${at}.reservations`),
     protocol: readProtocol(table.protocol, `${at}.protocol`),
-    report: readReportTable(table.report, `${at}.report`),
+    report: readReport(table.report, `${at}.report`),
   }
 }
 
@@ -273,7 +279,8 @@ function readProtocol(value: unknown, at: string): string | undefined {
   return value
 }
 
-function readReservations(value: unknown, at: string): readonly Reservation[] {
+/** From their JSON text; none when it is absent. @throws {PortcullisError} `kong_context_malformed`. */
+export function readReservations(value: unknown, at: string): readonly Reservation[] {
   if (value === undefined) return []
   if (typeof value !== 'string') throw malformed(at)
   let list: unknown
@@ -297,7 +304,8 @@ function isReservation(value: unknown): value is Reservation {
   )
 }
 
-function readReportTable(value: unknown, at: string): Report | undefined {
+/** @throws {PortcullisError} `kong_context_malformed` naming the field, never its value. */
+export function readReport(value: unknown, at: string): Report | undefined {
   if (value === undefined) return undefined
   const table = objectAt(value, at)
   if (table.version !== CONTRACT_VERSION) throw malformed(`${at}.version`)
@@ -314,8 +322,12 @@ function readReportTable(value: unknown, at: string): Report | undefined {
 }
 
 function objectAt(value: unknown, at: string): Readonly<Record<string, unknown>> {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw malformed(at)
-  return value as Readonly<Record<string, unknown>>
+  if (!isObject(value)) throw malformed(at)
+  return value
+}
+
+export function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 function optionalObject(value: unknown, at: string): Readonly<Record<string, unknown>> | undefined {

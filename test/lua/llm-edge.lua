@@ -86,6 +86,8 @@ check.case("refuses what nobody can judge", function()
     local seen, facts = run(fields)
     check.equal(seen.exit.status, status)
     check.equal(seen.exit.body.error.code, code)
+    check.equal(kong.ctx.shared.portcullis_refusal.code, code)
+    check.equal(kong.ctx.shared.portcullis_refusal.plugin, "llm-edge")
     check.equal(facts, nil)
     return seen
   end
@@ -164,6 +166,46 @@ check.case("where a stream may be cut, the client is asked to hang up, but not o
   end
   local _, _, uncut = reply({ reply_headers = {} }, PLAN, {})
   check.equal(uncut.reply_headers.connection, nil)
+end)
+
+check.case("of two plans the stricter one is followed, whatever their order", function()
+  local json = require "json"
+  for _, order in ipairs({ { "a", "b" }, { "b", "a" } }) do
+    local function entry(plan)
+      return { version = 1, mark = { plugin = "p" }, reply = json.encode({ tap = plan }) }
+    end
+    request({ reply_headers = { ["content-length"] = "9" }, shared = {
+      ["portcullis_" .. order[1]] = entry(with({ withhold_usage = false })),
+      ["portcullis_" .. order[2]] = entry(with({ max_output_tokens = 7, final_template = "end" })),
+      portcullis_c = entry(with({ withhold_usage = false, max_output_tokens = 9, final_template = "late" })),
+    } })
+    llm_edge:header_filter({})
+    local plan = kong.ctx.plugin.tap.plan
+    check.equal(plan.withhold_usage, true)
+    check.equal(plan.max_output_tokens, 7)
+    check.equal(plan.final_template, "end")
+  end
+end)
+
+check.case("gathers what an observer needs, also of a request that was refused before", function()
+  request({ shared = {
+    portcullis_llm_scope = {
+      version = 1, mark = { plugin = "llm-scope" }, would_reject = { "insufficient_scope" }, reply = "{}",
+    },
+    portcullis_refusal = { version = 1, plugin = "llm-token-limit", code = "rate_limit_exceeded" },
+  }, status = 429 })
+  llm_edge:log({})
+  local ending = kong.ctx.shared.portcullis_ending
+  check.equal(ending.report.status, 429)
+  check.equal(ending.refusal.code, "rate_limit_exceeded")
+  check.equal(#ending.entries, 1)
+  check.equal(ending.entries[1].plugin, "llm-scope")
+  check.equal(ending.entries[1].would_reject[1], "insufficient_scope")
+  check.equal(ending.entries[1].reply, nil)
+  request({ shared = {}, status = 401 })
+  llm_edge:log({})
+  check.equal(kong.ctx.shared.portcullis_ending.entries, nil)
+  check.equal(kong.ctx.shared.portcullis_ending.report.contacted, false)
 end)
 
 check.case("a compressed reply and one of Kong's own pass unobserved", function()

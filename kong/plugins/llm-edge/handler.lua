@@ -23,7 +23,7 @@ function LlmEdge.access(_, conf)
     facts, code, message = nil, "policy_unavailable", "The gateway could not read the request."
   end
   if not facts then
-    return refuse(code, message)
+    return refuse("llm-edge", code, message)
   end
   kong.ctx.shared.portcullis_facts = facts
 end
@@ -44,21 +44,38 @@ local function begin_tap(plan)
   kong.ctx.plugin.tap = tap.new(plan)
 end
 
+--- Of two plans the stricter one, whatever their order: `mergeTaps` of policies/llm/tap.ts.
+local function stricter(one, other)
+  if not one then
+    return other
+  end
+  local a, b = one.max_output_tokens, other.max_output_tokens
+  local plan = (not a or b and b < a) and other or one
+  plan.withhold_usage = one.withhold_usage or other.withhold_usage
+  plan.max_output_tokens = a and b and math.min(a, b) or a or b
+  return plan
+end
+
 function LlmEdge.header_filter()
+  local plan
   each_entry(function(entry)
     local ok, err = pcall(function()
-      local plan = entry.reply and cjson.decode(entry.reply) or {}
-      for _, header in ipairs(plan.headers or {}) do
+      local reply = entry.reply and cjson.decode(entry.reply) or {}
+      for _, header in ipairs(reply.headers or {}) do
         kong.response.set_header(header[1], header[2])
       end
-      if plan.tap then
-        begin_tap(plan.tap)
-      end
+      plan = reply.tap and stricter(plan, reply.tap) or plan
     end)
     if not ok then
       kong.log.err("could not follow the reply: ", err)
     end
   end)
+  if plan then
+    local ok, err = pcall(begin_tap, plan)
+    if not ok then
+      kong.log.err("could not follow the reply: ", err)
+    end
+  end
 end
 
 function LlmEdge.body_filter()
@@ -99,10 +116,20 @@ function LlmEdge.log()
   if state and state.report.fault then
     kong.log.err("the reply was delivered unobserved: ", state.report.fault)
   end
-  local ended = report(state)
+  local ended, entries = report(state), nil
   each_entry(function(entry)
     entry.report, entry.reply = ended, nil
+    entries = entries or {}
+    entries[#entries + 1] = {
+      plugin = entry.mark.plugin,
+      protocol = entry.protocol,
+      reservations = entry.reservations,
+      would_reject = entry.would_reject,
+      claims = entry.claims,
+    }
   end)
+  local shared = kong.ctx.shared
+  shared.portcullis_ending = { version = 1, report = ended, refusal = shared.portcullis_refusal, entries = entries }
 end
 
 return LlmEdge

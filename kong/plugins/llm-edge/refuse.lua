@@ -28,9 +28,10 @@ local function error_body(code, message, request_id)
   return { error = { message = message, type = openai, param = cjson.null, code = code }, request_id = request_id }
 end
 
---- Ends the request: no later plugin runs, the upstream is not contacted.
-return function(code, message)
+--- Ends the request: no later plugin runs, the upstream is not contacted. Whoever watches learns which plugin did it.
+return function(plugin, code, message)
   local request_id = ngx.var.kong_request_id
+  kong.ctx.shared.portcullis_refusal = { version = 1, plugin = plugin, code = code }
   return kong.response.exit(CODES[code][1], cjson.encode(error_body(code, message, request_id)), {
     ["content-type"] = "application/json",
     ["cache-control"] = "no-store",

@@ -37,7 +37,7 @@ function LlmGuard.access(_, conf)
   local ok, fault = pcall(missing, conf)
   if not ok or fault then
     kong.log.err(fault)
-    return refuse("policy_unavailable", "The gateway could not decide on this request.")
+    return refuse("llm-guard", "policy_unavailable", "The gateway could not decide on this request.")
   end
 end
 

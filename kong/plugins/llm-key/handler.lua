@@ -72,7 +72,7 @@ function LlmKey.access(_, conf)
     code, message = "policy_unavailable", "The gateway could not read the request's credentials."
   end
   if code then
-    return refuse(code, message)
+    return refuse("llm-key", code, message)
   end
 end
 

@@ -4,7 +4,13 @@ import { CODES, PortcullisError, RefusedRead } from '../../../policies/errors.ts
 import { recognise } from '../../../policies/llm/operations.ts'
 import type { Protocol } from '../../../policies/llm/protocol.ts'
 import { tapWire } from '../../../policies/llm/tap-wire.ts'
-import { type PassVerdict, type Pipeline, type Verdict, withClaims } from '../../../policies/pipeline.ts'
+import {
+  type PassVerdict,
+  type Pipeline,
+  type RejectVerdict,
+  type Verdict,
+  withClaims,
+} from '../../../policies/pipeline.ts'
 import type {
   Caller,
   Clock,
@@ -17,7 +23,16 @@ import type {
 } from '../../../policies/policy.ts'
 import { refusalReply } from '../../../policies/reply.ts'
 import { publish } from '../../../policies/telemetry.ts'
-import { entryKey, FACTS_KEY, type Facts, makeEntry, readClaims, readFacts } from '../shared-context.ts'
+import { REFUSAL_KEY, type Refusal } from '../ending.ts'
+import {
+  CONTRACT_VERSION,
+  entryKey,
+  FACTS_KEY,
+  type Facts,
+  makeEntry,
+  readClaims,
+  readFacts,
+} from '../shared-context.ts'
 import { UNAVAILABLE, UNKNOWN_REQUEST } from '../unavailable.ts'
 import { exchangeFromFacts } from './exchange-facts.ts'
 import { exchangeFromPdk } from './exchange-pdk.ts'
@@ -123,6 +138,7 @@ async function letThrough(kong: KongPdk, verdict: PassVerdict, seen: Seen, optio
       tap: verdict.tap === undefined || !withEdge ? undefined : tapWire(verdict.tap),
       reservations: verdict.reservations,
       claims: verdict.claims,
+      wouldReject: verdict.wouldReject.map(({ code }) => code),
     })
     marked = true
     verdict.reservations.forEach(options.onReserved)
@@ -146,13 +162,35 @@ async function applyEdits(kong: KongPdk, edits: Edits, seen: Seen): Promise<void
   for (const name of edits.removeHeaders ?? []) await kong.service.request.clearHeader(name)
 }
 
-async function refuse(kong: KongPdk, reject: Reject, seen: Seen, options: AccessOptions): Promise<void> {
+async function refuse(
+  kong: KongPdk,
+  reject: Reject | RejectVerdict,
+  seen: Seen,
+  options: AccessOptions,
+): Promise<void> {
   if (reject.code === 'policy_unavailable') await tellKong(kong, options)
+  await noteRefusal(kong, reject, options)
   const reply = refusalReply(reject, {
     protocol: protocolOf(seen.exchange),
     requestId: seen.exchange?.requestId ?? UNKNOWN_REQUEST,
   })
   await kong.response.exit(reply.status, reply.body, reply.headers)
+}
+
+/** For the log phase of whoever watches: the end of a request says nothing about who refused it. */
+async function noteRefusal(kong: KongPdk, reject: Reject | RejectVerdict, options: AccessOptions): Promise<void> {
+  const refusal: Refusal = {
+    version: CONTRACT_VERSION,
+    plugin: options.plugin,
+    ...('policy' in reject ? { policy: reject.policy } : {}),
+    code: reject.code,
+    ...('givenBack' in reject && reject.givenBack.length > 0 ? { held: JSON.stringify(reject.givenBack) } : {}),
+  }
+  try {
+    await kong.ctx.shared.set(REFUSAL_KEY, refusal)
+  } catch {
+    // The event is over, so nobody waits for the refusal either.
+  }
 }
 
 /** Where operators look first: Kong copies this process's own lines at level info, below its default. */

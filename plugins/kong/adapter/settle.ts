@@ -1,4 +1,4 @@
-/** The log phase: what became of a request that was let through, and its settlement. */
+/** The log phase: what became of a request, its settlement, and who is told of it. */
 
 import { PortcullisError } from '../../../policies/errors.ts'
 import { readReport } from '../../../policies/llm/tap-report.ts'
@@ -6,6 +6,7 @@ import type { Pipeline } from '../../../policies/pipeline.ts'
 import type { Logger, Outcome } from '../../../policies/policy.ts'
 import { publish } from '../../../policies/telemetry.ts'
 import { entryKey, type ReadEntry, readEntry } from '../shared-context.ts'
+import { endingOf, gatherEnding } from './observe.ts'
 import { type Observed, outcomeOf, outcomeOfSerialized, readSerialized } from './outcome.ts'
 import type { KongPdk } from './pdk.ts'
 
@@ -18,10 +19,8 @@ export interface SettleOptions {
 /** Never throws. The reservation may be another process's: after `kong reload` it is. */
 export async function settle(kong: KongPdk, options: SettleOptions): Promise<void> {
   try {
-    const entry = readEntry(options.plugin, await kong.ctx.shared.get(entryKey(options.plugin)))
-    // Refused, or never decided: nothing is held.
-    if (entry === undefined || entry.reservations.length === 0) return
-    await options.pipeline.settle(entry.reservations, await outcome(kong, entry))
+    if (options.pipeline.observes) await settleAndTell(kong, options)
+    else await settleOnly(kong, options)
   } catch (error) {
     const code = error instanceof PortcullisError ? error.code : 'internal_error'
     const kind = error instanceof Error ? error.name : typeof error
@@ -30,18 +29,42 @@ export async function settle(kong: KongPdk, options: SettleOptions): Promise<voi
   }
 }
 
-async function outcome(kong: KongPdk, entry: ReadEntry): Promise<Outcome> {
+async function settleOnly(kong: KongPdk, { plugin, pipeline }: SettleOptions): Promise<void> {
+  const entry = readEntry(plugin, await kong.ctx.shared.get(entryKey(plugin)))
+  // Refused, or never decided: nothing is held.
+  if (entry === undefined || entry.reservations.length === 0) return
+  await pipeline.settle(entry.reservations, await outcome(entry, () => serialized(kong)))
+}
+
+type Ended = Pick<ReadEntry, 'protocol' | 'report'>
+
+async function serialized(kong: KongPdk): Promise<string> {
+  return (await kong.log.serialize()) ?? '{}'
+}
+
+async function outcome(entry: Ended, logData: () => Promise<string>): Promise<Outcome> {
   const { report } = entry
-  if (report === undefined) return outcomeOfSerialized(readSerialized((await kong.log.serialize()) ?? '{}'))
+  if (report === undefined) return outcomeOfSerialized(readSerialized(await logData()))
   const observed = observe(entry)
   const seen = outcomeOf(report, observed)
   // A good reply without usage: ai-proxy may have translated it from an API that the tap was not told of.
   if (seen.usage !== undefined || seen.ended !== 'complete' || report.status >= 300) return seen
-  const { usage } = readSerialized((await kong.log.serialize()) ?? '{}')
+  const { usage } = readSerialized(await logData())
   return usage === undefined ? seen : { ...seen, usage }
 }
 
-function observe(entry: ReadEntry): Observed {
+/** Also for a request that some plugin refused before this one ran. */
+async function settleAndTell(kong: KongPdk, { plugin, pipeline }: SettleOptions): Promise<void> {
+  const ending = await gatherEnding(kong, plugin)
+  const text = await serialized(kong)
+  const own = ending.entries.find((entry) => entry.plugin === plugin)
+  const ended = await outcome({ report: ending.report, protocol: own?.protocol }, async () => text)
+  const givenBack = ending.refusal?.plugin === plugin ? ending.refusal.held : []
+  if (own !== undefined) await pipeline.settle(own.reservations, ended)
+  pipeline.observe(endingOf({ ending, serialized: text, outcome: ended, reservations: own?.reservations ?? givenBack }))
+}
+
+function observe(entry: Ended): Observed {
   const tap = entry.report?.tap
   return tap === undefined || entry.protocol === undefined ? {} : readReport(entry.protocol, tap)
 }

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import { REFUSAL_KEY } from '../../../../plugins/kong/ending.ts'
 import { entryKey, type PluginEntry } from '../../../../plugins/kong/shared-context.ts'
 import type { Caller, Exchange, Pass } from '../../../../policies/policy.ts'
 import { createRequest } from '../../../support/kong-client/request.ts'
@@ -268,8 +269,14 @@ describe('a refusal', () => {
       type: 'error',
       error: { type: 'rate_limit_error' },
     })
-    expect(kong.calls).toEqual(['kong.ctx.shared.get', 'kong.response.exit'])
+    expect(kong.calls).toEqual(['kong.ctx.shared.get', 'kong.ctx.shared.set', 'kong.response.exit'])
     expect(entryOf(kong)).toBeUndefined()
+    expect(kong.request.shared.get(REFUSAL_KEY)).toEqual({
+      version: 1,
+      plugin: PLUGIN,
+      policy: 'fake',
+      code: 'rate_limit_exceeded',
+    })
   })
 
   test('for headers that Kong cut off is 431, before any policy', async () => {
@@ -391,11 +398,11 @@ describe('the door stays shut', () => {
     })
     await kong.access()
     unavailable(kong)
-    expect(kong.calls).toEqual(['kong.ctx.shared.get', 'kong.log.err', 'kong.response.exit'])
+    expect(kong.calls).toEqual(['kong.ctx.shared.get', 'kong.log.err', 'kong.ctx.shared.set', 'kong.response.exit'])
     finish({ type: 'pass', reservation: RESERVATION, request: { body: Buffer.of(1) } })
     await Promise.all(kong.background)
     expect(kong.settled).toEqual([{ reservation: RESERVATION, outcome: { ended: 'not_forwarded' } }])
-    expect(kong.calls).toHaveLength(3)
+    expect(kong.calls).toHaveLength(4)
   })
 
   test('when the deadline passes no late read goes to Kong', async () => {

@@ -1,0 +1,150 @@
+/** The log phase of a plugin that watches how requests end: refused ones, and those that it never saw, included. */
+
+import { CODES, type Code } from '../../../policies/errors.ts'
+import type { Caller, Ending, Outcome, PolicyVerdict, Reservation, RouteRef } from '../../../policies/policy.ts'
+import {
+  ENDING_KEY,
+  REFUSAL_KEY,
+  type ReadEndedEntry,
+  type ReadEnding,
+  type ReadRefusal,
+  readEndedEntry,
+  readEnding,
+  readRefusal,
+} from '../ending.ts'
+import { entryKey, isObject } from '../shared-context.ts'
+import type { KongPdk } from './pdk.ts'
+
+/** The pack's plugins that decide, in the order in which Kong runs them. */
+const DECIDING = ['llm-api-key', 'llm-gateway', 'llm-scope', 'llm-token-limit'] as const
+
+/** One read where `llm-edge` gathered it, else one for each plugin. @throws {PortcullisError} `kong_context_malformed`. */
+export async function gatherEnding(kong: KongPdk, plugin: string): Promise<ReadEnding> {
+  const gathered = readEnding(await kong.ctx.shared.get(ENDING_KEY))
+  if (gathered !== undefined) return gathered
+  const entries: ReadEndedEntry[] = []
+  for (const name of new Set([plugin, ...DECIDING])) {
+    const entry = await kong.ctx.shared.get(entryKey(name))
+    if (isObject(entry)) entries.push(readEndedEntry({ ...entry, plugin: name }, entryKey(name)))
+  }
+  return { report: undefined, refusal: readRefusal(await kong.ctx.shared.get(REFUSAL_KEY)), entries }
+}
+
+/** What every plugin of the pack said, in the order in which they ran. */
+export function verdictsIn({ entries, refusal }: ReadEnding): readonly PolicyVerdict[] {
+  const place = ({ plugin }: ReadEndedEntry) => (DECIDING as readonly string[]).indexOf(plugin)
+  const passed = [...entries].sort((one, other) => place(one) - place(other)).flatMap(verdictsOfEntry)
+  return refusal === undefined ? passed : [...passed, refusedBy(refusal)]
+}
+
+function verdictsOfEntry({ plugin, reservations, wouldReject }: ReadEndedEntry): PolicyVerdict[] {
+  const codes = wouldReject.filter(isCode)
+  const held = codes.length === 0 ? {} : { wouldReject: codes }
+  if (reservations.length === 0) return [{ policy: plugin, decision: 'pass', ...held }]
+  return reservations.map(({ policy, estimated }, index) => ({
+    policy,
+    decision: 'pass',
+    ...(index === 0 ? held : {}),
+    estimated,
+  }))
+}
+
+function refusedBy({ policy, code }: ReadRefusal): PolicyVerdict {
+  return { policy, decision: 'reject', ...(isCode(code) ? { code } : {}) }
+}
+
+function isCode(text: string): text is Code {
+  return Object.hasOwn(CODES, text)
+}
+
+/** The parts of Kong's log data that an observer gets, picked by name: the rest holds keys, query strings and headers. */
+export interface LoggedRequest {
+  readonly requestId?: string
+  readonly method?: string
+  readonly path?: string
+  readonly route: RouteRef
+  readonly caller: Caller
+  readonly startedAt?: number
+  readonly durationMs?: number
+  readonly upstreamMs?: number
+  readonly status?: number
+}
+
+/** The client left before a status was sent: nginx's own number for it. */
+const CLIENT_CLOSED = 499
+
+/** @throws {SyntaxError} when the text is no JSON. */
+export function readLogged(text: string): LoggedRequest {
+  const data = members(JSON.parse(text))
+  const { route, service, consumer, latencies, request, response } = data
+  const status = count(members(response).status)
+  const path = word(data.upstream_uri)?.split('?', 1)[0]
+  return {
+    ...present('requestId', word(members(request).id)),
+    ...present('method', word(members(request).method)),
+    ...present('path', path?.startsWith('/') ? path : undefined),
+    route: {
+      ...present('id', word(members(route).id)),
+      ...present('name', word(members(route).name)),
+      ...present('serviceId', word(members(service).id)),
+      ...present('serviceName', word(members(service).name)),
+    },
+    caller: {
+      address: word(data.client_ip) ?? '',
+      ...present('consumer', consumerOf(members(consumer))),
+      ...present('credential', credentialOf(members(data.authenticated_entity))),
+    },
+    ...present('startedAt', count(data.started_at)),
+    ...present('durationMs', count(members(latencies).request)),
+    // -1 when there was none.
+    ...present('upstreamMs', count(members(latencies).proxy)),
+    ...present('status', status === CLIENT_CLOSED ? undefined : status),
+  }
+}
+
+function consumerOf({ id, username }: Readonly<Record<string, unknown>>): Caller['consumer'] {
+  if (typeof id !== 'string') return undefined
+  return { id, ...present('username', word(username)), tags: [], groups: [] }
+}
+
+function credentialOf({ id }: Readonly<Record<string, unknown>>): Caller['credential'] {
+  return typeof id === 'string' ? { id, tags: [] } : undefined
+}
+
+function members(value: unknown): Readonly<Record<string, unknown>> {
+  return isObject(value) ? value : {}
+}
+
+function word(value: unknown): string | undefined {
+  return typeof value === 'string' && value !== '' ? value : undefined
+}
+
+function count(value: unknown): number | undefined {
+  return typeof value === 'number' && Number.isFinite(value) && value >= 0 ? value : undefined
+}
+
+function present<K extends string, V>(name: K, value: V | undefined): { readonly [key in K]?: V } {
+  return value === undefined ? {} : ({ [name]: value } as { readonly [key in K]: V })
+}
+
+export interface EndedRequest {
+  readonly ending: ReadEnding
+  /** JSON text of Kong's log data. */
+  readonly serialized: string
+  readonly outcome: Outcome
+  /** Of the watching plugin, given back ones included. */
+  readonly reservations: readonly Reservation[]
+}
+
+/** @throws {SyntaxError} when the log data is no JSON. */
+export function endingOf({ ending, serialized, outcome, reservations }: EndedRequest): Ending {
+  const { caller, ...logged } = readLogged(serialized)
+  const claims = ending.entries.findLast((entry) => entry.claims !== undefined)?.claims
+  return {
+    ...logged,
+    caller: claims === undefined ? caller : { ...caller, claims },
+    outcome,
+    verdicts: verdictsIn(ending),
+    reservations,
+  }
+}

@@ -1,0 +1,120 @@
+/**
+ * What the pack's plugins leave in `kong.ctx.shared` for whoever watches how requests end. Like shared-context.ts, this
+ * page is a contract with the Lua companions.
+ */
+
+import { PortcullisError } from '../../policies/errors.ts'
+import type { Reservation } from '../../policies/policy.ts'
+import { CONTRACT_VERSION, entryKey, isObject, type Report, readReport, readReservations } from './shared-context.ts'
+
+/** Who refused, and why: written by the plugin, or the companion, that is about to end the request. */
+export const REFUSAL_KEY = 'portcullis_refusal'
+
+export interface Refusal {
+  readonly version: typeof CONTRACT_VERSION
+  readonly plugin: string
+  /** The policy inside the plugin; absent when it is the plugin's own. */
+  readonly policy?: string
+  readonly code: string
+  /** JSON text of reservations that were given back, for the plugin's own log phase. Opaque to Lua. */
+  readonly held?: string
+}
+
+/** Everything in one read: `llm-edge` log writes it, whether or not its access phase ran. */
+export const ENDING_KEY = 'portcullis_ending'
+
+export interface Ending {
+  readonly version: typeof CONTRACT_VERSION
+  readonly report: Report
+  readonly refusal?: Refusal
+  /** Parts of every plugin's entry. */
+  readonly entries?: readonly EndedEntry[]
+}
+
+export interface EndedEntry {
+  readonly plugin: string
+  readonly protocol?: string
+  readonly reservations?: string
+  readonly would_reject?: readonly string[]
+  readonly claims?: string
+}
+
+/** An ending whose parts were checked. */
+export interface ReadEnding {
+  readonly report: Report | undefined
+  readonly refusal: ReadRefusal | undefined
+  readonly entries: readonly ReadEndedEntry[]
+}
+
+export interface ReadRefusal {
+  readonly plugin: string
+  readonly policy: string
+  readonly code: string
+  readonly held: readonly Reservation[]
+}
+
+export interface ReadEndedEntry {
+  readonly plugin: string
+  readonly protocol: string | undefined
+  readonly reservations: readonly Reservation[]
+  readonly wouldReject: readonly string[]
+  readonly claims: Readonly<Record<string, unknown>> | undefined
+}
+
+/**
+ * Undefined when `llm-edge` did not run.
+ * @throws {PortcullisError} `kong_context_malformed` naming the field, never its value.
+ */
+export function readEnding(value: unknown): ReadEnding | undefined {
+  if (value === undefined || value === null) return undefined
+  if (!isObject(value) || value.version !== CONTRACT_VERSION) throw malformed(ENDING_KEY)
+  const entries = value.entries ?? []
+  if (!Array.isArray(entries)) throw malformed(`${ENDING_KEY}.entries`)
+  return {
+    report: readReport(value.report, `${ENDING_KEY}.report`),
+    refusal: readRefusal(value.refusal),
+    entries: entries.map((entry: unknown) => readEndedEntry(entry, `${ENDING_KEY}.entries`)),
+  }
+}
+
+/** @throws {PortcullisError} `kong_context_malformed` naming the field, never its value. */
+export function readRefusal(value: unknown): ReadRefusal | undefined {
+  if (value === undefined || value === null) return undefined
+  if (!isObject(value) || value.version !== CONTRACT_VERSION) throw malformed(REFUSAL_KEY)
+  const { plugin, policy = plugin, code, held } = value
+  if (typeof plugin !== 'string' || typeof policy !== 'string' || typeof code !== 'string') throw malformed(REFUSAL_KEY)
+  return { plugin, policy, code, held: readReservations(held, `${REFUSAL_KEY}.held`) }
+}
+
+/** @throws {PortcullisError} `kong_context_malformed` naming the field, never its value. */
+export function readEndedEntry(value: unknown, at: string): ReadEndedEntry {
+  if (!isObject(value) || typeof value.plugin !== 'string') throw malformed(at)
+  const { plugin, protocol, reservations, would_reject = [], claims } = value
+  const own = entryKey(plugin)
+  if (protocol !== undefined && typeof protocol !== 'string') throw malformed(`${own}.protocol`)
+  if (!Array.isArray(would_reject) || !would_reject.every((code) => typeof code === 'string'))
+    throw malformed(`${own}.would_reject`)
+  return {
+    plugin,
+    protocol,
+    reservations: readReservations(reservations, `${own}.reservations`),
+    wouldReject: would_reject,
+    claims: readClaimsText(claims, `${own}.claims`),
+  }
+}
+
+function readClaimsText(value: unknown, at: string): Readonly<Record<string, unknown>> | undefined {
+  if (value === undefined) return undefined
+  if (typeof value !== 'string') throw malformed(at)
+  try {
+    const claims: unknown = JSON.parse(value)
+    if (isObject(claims)) return claims
+  } catch {
+    // Said below.
+  }
+  throw malformed(at)
+}
+
+function malformed(at: string): PortcullisError {
+  return new PortcullisError('kong_context_malformed', `kong.ctx.shared: ${at} is not as the contract says`)
+}
