@@ -1,6 +1,7 @@
 /** A Portcullis policy as a policy of Express Gateway. */
 
 import { CODES, PortcullisError } from '../../policies/errors.ts'
+import { queryNames } from '../../policies/llm/query.ts'
 import { createPipeline, type Pipeline, withClaims } from '../../policies/pipeline.ts'
 import type { Caller, Deps, Exchange, MaybePromise, Policy, Reject } from '../../policies/policy.ts'
 import type { Fields } from '../../policies/schema/fields.ts'
@@ -101,8 +102,8 @@ function exchangeOf(judging: Judging, passage: Passage, context: EgContext, site
       name: context.apiEndpoint.apiEndpointName,
       ...(site.mapping === undefined ? {} : { serviceName: site.mapping.serviceEndpoint }),
     },
-    // What will be forwarded, not what came: of some duplicates Node drops all but the first.
-    header: (name) => (request.headers[name] === undefined ? undefined : String(request.headers[name])),
+    queryNames: () => queryNames(request.url?.split('?').slice(1).join('?') ?? ''),
+    header: (name) => headerOf(request, name),
     body: () => passage.readBody(pipeline.maxBodyBytes),
     caller() {
       const key = carriedKey(request, site.keyAuth)
@@ -111,6 +112,16 @@ function exchangeOf(judging: Judging, passage: Passage, context: EgContext, site
       return caller
     },
   }
+}
+
+/**
+ * What will be forwarded, not what came: of some duplicates Node drops all but the first. A name in underscores counts
+ * as well: some upstreams do not tell it from the one with dashes.
+ */
+function headerOf({ headers }: EgRequest, name: string): string | undefined {
+  const spellings = name.includes('-') ? [name, name.replaceAll('-', '_')] : [name]
+  const values = spellings.map((spelling) => headers[spelling]).filter((value) => value !== undefined)
+  return values.length === 0 ? undefined : values.map(String).join(', ')
 }
 
 const UNKNOWN_PATH: Reject = {

@@ -43,16 +43,25 @@ export const FACT_HEADERS = [
   'accept-encoding',
   'anthropic-beta',
   'anthropic-version',
+  'azureml-model-deployment',
   'connection',
   'content-encoding',
   'content-length',
   'content-type',
+  'helicone-fallbacks',
+  'helicone-openai-api-base',
+  'helicone-target-url',
   'transfer-encoding',
   'upgrade',
   'x-http-method',
   'x-http-method-override',
   'x-method-override',
   'x-original-url',
+  'x-portkey-azure-deployment-id',
+  'x-portkey-config',
+  'x-portkey-custom-host',
+  'x-portkey-provider',
+  'x-portkey-virtual-key',
   'x-rewrite-url',
 ] as const
 
@@ -65,12 +74,15 @@ export interface Facts {
   readonly method: string
   /** `ngx.var.upstream_uri` up to the first `?`. */
   readonly path: string
+  /** The query as the upstream gets it, every value left out: `a&b=c` is `a&b`. Absent: there is none. */
+  readonly query?: string
   readonly host?: string
   /** `kong.client.get_forwarded_ip()`: the address by Kong's trusted-proxy setting. */
   readonly address: string
   /**
    * Values by lower-case name: those of {@link FACT_HEADERS} and `extra_headers` that are there. Repeated ones joined
-   * by `, `. When llm-edge itself set `accept-encoding: identity` for the upstream, that is the value here.
+   * by `, `, a name written with underscores among them: some upstreams do not tell it from the one with dashes. When
+   * llm-edge itself set `accept-encoding: identity` for the upstream, that is the value here.
    */
   readonly headers?: Readonly<Record<string, string>>
   /** Lower-case names that llm-edge looked for beyond {@link FACT_HEADERS}. */
@@ -169,7 +181,7 @@ export function readFacts(value: unknown): Facts | undefined {
   if (table.version !== CONTRACT_VERSION) throw malformed(`${FACTS_KEY}.version`)
   for (const key of ['request_id', 'method', 'path', 'address', 'body_in'] as const)
     if (typeof table[key] !== 'string' || table[key] === '') throw malformed(`${FACTS_KEY}.${key}`)
-  for (const key of ['host', 'body_base64'] as const)
+  for (const key of ['host', 'query', 'body_base64'] as const)
     if (table[key] !== undefined && typeof table[key] !== 'string') throw malformed(`${FACTS_KEY}.${key}`)
   if (typeof table.header_count !== 'number') throw malformed(`${FACTS_KEY}.header_count`)
   if (table.headers_truncated !== undefined && typeof table.headers_truncated !== 'boolean')

@@ -40,6 +40,12 @@ const MAX_LENGTH = 300
 /** What RFC 6749 allows in a scope. */
 const SCOPE = /^[\x21\x23-\x5b\x5d-\x7e]+$/
 
+/**
+ * Names that stand for more than themselves: routers part lists of models at commas, and whoever puts a name into a URL
+ * loses what is behind `?` or `#` and what dot segments cancel.
+ */
+const DIVISIBLE = /[,;?#%\\]|(?:^|\/)\.{1,2}(?:\/|$)/
+
 const NAMES: ReadonlySet<string> = new Set(OPERATIONS)
 
 /** Undefined when the text is no grant. */
@@ -72,10 +78,17 @@ export function standing(grants: readonly Grant[], need: Need): Standing {
   return globs.length === 0 ? { type: 'denied' } : { type: 'by-model', globs }
 }
 
-/** The first model that no glob covers. Names count as they are written: to some upstreams case matters. */
+/**
+ * The first model that no glob covers. Names count as they are written: to some upstreams case matters.
+ * One that an upstream could take apart must be written out in a grant.
+ */
 export function firstUncovered(globs: readonly string[], models: readonly string[]): string | undefined {
   if (models.length === 0) return UNKNOWN_MODEL
-  return models.find((model) => model === UNKNOWN_MODEL || !globs.some((glob) => globMatches(glob, model)))
+  return models.find((model) => model === UNKNOWN_MODEL || !globs.some((glob) => covers(glob, model)))
+}
+
+function covers(glob: string, model: string): boolean {
+  return glob === model || (!DIVISIBLE.test(model) && globMatches(glob, model))
 }
 
 /** The least grant that would do; without a model that cannot be written as one. */

@@ -5,6 +5,8 @@
 
 import { assertModel } from '../llm/body-fields.ts'
 import { invalid } from '../llm/json.ts'
+import { UNKNOWN_MODEL } from './grants.ts'
+import { redirects } from './redirects.ts'
 
 const CRLF = '\r\n'
 const HEADERS_END = Buffer.from('\r\n\r\n')
@@ -14,19 +16,19 @@ const MAX_PARTS = 256
 const FIELD_NAME = /^[A-Za-z0-9_.-]+(?:\[[A-Za-z0-9_]*\])*$/
 
 /**
- * The model named by the field `model`; undefined when there is none.
+ * The model named by the field `model`; {@link UNKNOWN_MODEL} where there is none, or where another field leaves it open.
  * @throws {RefusedRead} `invalid_request`.
  */
-export function readFormModel(bytes: Uint8Array, contentType: string): string | undefined {
-  const models = splitParts(bytes, boundaryOf(contentType))
-    .map(readPart)
-    .filter(({ name }) => isNamedModel(name))
+export function readFormModels(bytes: Uint8Array, contentType: string): string[] {
+  const parts = splitParts(bytes, boundaryOf(contentType)).map(readPart)
+  const models = parts.filter(({ name }) => isNamedModel(name))
   if (models.length > 1) throw invalid('The form has the field "model" more than once.')
+  const unknown = parts.some(({ name }) => redirects(name)) ? [UNKNOWN_MODEL] : []
   const [model] = models
-  if (model === undefined) return undefined
+  if (model === undefined) return [UNKNOWN_MODEL]
   if (model.name !== 'model') throw invalid('The field "model" is spelled differently.')
   if (model.isFile) throw invalid('The field "model" must not be a file.')
-  return assertModel(decode(model.value), 'model')
+  return [assertModel(decode(model.value), 'model'), ...unknown]
 }
 
 /** `model`, `Model`, `model[]`, `model[0]`, `model.id`: each is the model to some server. */

@@ -1,13 +1,15 @@
 /** What a request asks for: the operation by its path, and every model that may answer. What is unclear is refused. */
 
 import { RefusedRead } from '../errors.ts'
-import { assertModel, readModel } from '../llm/body-fields.ts'
+import { readModel } from '../llm/body-fields.ts'
 import { decisive, invalid, isObject, type JsonBody, type JsonObject, refuseLookalikes } from '../llm/json.ts'
 import type { ExtraOperation } from '../llm/operations.ts'
+import { OVERRIDE_HEADERS } from '../llm/paths.ts'
 import type { Operation } from '../llm/protocol.ts'
 import type { Exchange } from '../policy.ts'
 import { UNKNOWN_MODEL } from './grants.ts'
-import { readFormModel } from './multipart.ts'
+import { readFormModels } from './multipart.ts'
+import { innerModels, REDIRECTING_HEADERS, redirectedBy, redirectsInQuery } from './redirects.ts'
 
 /** What this policy needs to know of LLM APIs. */
 export interface LlmReader {
@@ -17,45 +19,16 @@ export interface LlmReader {
   parseBody(bytes: Uint8Array): JsonBody
 }
 
-/** Some frameworks take another method or path from these than the one that was judged. */
-const OVERRIDES = [
-  'x-http-method-override',
-  'x-http-method',
-  'x-method-override',
-  'x-original-url',
-  'x-rewrite-url',
-] as const
-
 /** More models than this in one request are no fallback list. */
 const MAX_MODELS = 16
 const MAX_BATCH_MODELS = 10_000
 
 const MODEL_FIELDS = decisive('model', 'models')
 
-/**
- * Fields by which a router or proxy takes another model, or another provider, than `model`: what answers is then
- * unknown. LiteLLM, OpenRouter, Azure's first API.
- */
-const REDIRECTING: ReadonlySet<string> = new Set([
-  'preset',
-  'fallbacks',
-  'fallback_models',
-  'context_window_fallbacks',
-  'context_window_fallback_dict',
-  'content_policy_fallbacks',
-  'engine',
-  'deployment',
-  'deployment_id',
-  'model_id',
-  'model_list',
-  'user_config',
-  'custom_llm_provider',
-  'api_base',
-  'base_url',
-])
-
-/** Where else than at the top a body names a model: Gemini's countTokens, graders of fine-tuning, fallbacks and tools. */
-const INNER_PLACES = ['generateContentRequest', 'generate_content_request', 'method', 'fallbacks', 'tools'] as const
+/** Where else than at the top a body names a model: Gemini's countTokens, graders of fine-tuning. */
+const INNER_PLACES = ['generateContentRequest', 'generate_content_request', 'method'] as const
+/** What uses models of its own beside the one that answers. */
+const HELPERS = ['tools', 'plugins', 'data_sources', 'dataSources'] as const
 
 /**
  * Undefined when no API has such an operation.
@@ -69,10 +42,14 @@ export async function readOperation(
   const operation = llm.recognise(exchange.method.toUpperCase(), exchange.path, extra)
   if (operation === undefined) return undefined
   if (exchange.method !== exchange.method.toUpperCase()) throw invalid('The method is not in upper case.')
-  for (const name of OVERRIDES) {
-    if ((await exchange.header(name)) !== undefined)
+  for (const name of OVERRIDE_HEADERS) {
+    const header = exchange.header(name)
+    if ((header instanceof Promise ? await header : header) !== undefined)
       throw invalid('The request asks for another method or path in a header.')
   }
+  const names = exchange.queryNames()
+  if ((names instanceof Promise ? await names : names).some((name) => name.toLowerCase() === '_method'))
+    throw invalid('The request asks for another method in the query.')
   if (await exchange.header('upgrade')) throw invalid('A connection that changes its protocol cannot be judged.')
   return operation
 }
@@ -83,6 +60,7 @@ export async function readOperation(
  * @throws {RefusedRead}
  */
 export async function readModels(exchange: Exchange, operation: Operation, llm: LlmReader): Promise<readonly string[]> {
+  if (await isRedirected(exchange)) return [UNKNOWN_MODEL]
   const inPath = operation.model === undefined ? [] : [operation.model]
   if (exchange.method === 'GET' || exchange.method === 'HEAD' || exchange.method === 'DELETE')
     return qualified(inPath, operation, exchange.path)
@@ -96,12 +74,23 @@ export async function readModels(exchange: Exchange, operation: Operation, llm: 
     return qualified(inPath, operation, exchange.path)
   }
   const found = isForm(type, operation)
-    ? [...inPath, readFormModel(bytes, type) ?? UNKNOWN_MODEL]
+    ? [...inPath, ...readFormModels(bytes, type)]
     : readJson(llm.parseBody(asJson(bytes, type)), operation)
   const models = [...new Set(found)]
   if (models.length > (operation.name === 'batches' ? MAX_BATCH_MODELS : MAX_MODELS))
     throw invalid('The request names too many models.')
   return qualified(models, operation, exchange.path)
+}
+
+/** A header or the query leaves open which model answers. */
+async function isRedirected(exchange: Exchange): Promise<boolean> {
+  const names = exchange.queryNames()
+  if ((names instanceof Promise ? await names : names).some(redirectsInQuery)) return true
+  for (const name of REDIRECTING_HEADERS) {
+    const header = exchange.header(name)
+    if ((header instanceof Promise ? await header : header) !== undefined) return true
+  }
+  return false
 }
 
 async function assertUncompressed(exchange: Exchange): Promise<void> {
@@ -132,39 +121,39 @@ function asJson(bytes: Uint8Array, type: string): Uint8Array {
 }
 
 function readJson(body: JsonBody, operation: Operation): string[] {
+  const { value } = body
+  const exact = operation.protocol === undefined || operation.protocol.id === 'anthropic-messages'
+  const beside = [
+    ...redirectedBy(value, exact ? ['fallbacks'] : []),
+    ...(exact ? fallbackModels(value.fallbacks) : []),
+    ...HELPERS.flatMap((place) => innerModels(value[place])).map((model) => withoutPrefix(model, operation.model)),
+  ]
   if (operation.protocol !== undefined && !operation.read) {
     const call = operation.protocol.read(body, operation)
-    return [call.model, ...(call.otherModels ?? []), ...modelsBeside(body.value, operation.protocol.id)]
+    return [call.model, ...(call.otherModels ?? []), ...beside]
   }
-  const { value } = body
   refuseLookalikes(value, MODEL_FIELDS)
   if (operation.name === 'batches') return batchModels(value)
-  const named = new Set(operation.model === undefined ? [] : [operation.model])
+  const named = new Set(operation.model === undefined ? beside : [operation.model, ...beside])
   const own = readModel(value)
   if (own !== undefined) named.add(withoutPrefix(own, operation.model))
   if (value.models !== undefined && value.models !== null) throw invalid('The field "models" does not belong here.')
   for (const inner of INNER_PLACES.flatMap((place) => innerModels(value[place])))
     named.add(withoutPrefix(inner, operation.model))
-  if (named.size === 0) named.add(UNKNOWN_MODEL)
+  // What a tool uses does not say what answers.
+  if (own === undefined && operation.model === undefined) named.add(UNKNOWN_MODEL)
   return [...named]
 }
 
-/** Models that a tool or plugin of the call uses on its own, and fields that leave open which model answers. */
-function modelsBeside(body: JsonObject, protocol: string): string[] {
-  const found: string[] = []
-  for (const list of [body.tools, body.plugins]) {
-    for (const tool of Array.isArray(list) ? list.filter(isObject) : []) {
-      refuseLookalikes(tool, MODEL_FIELDS)
-      const parameters = isObject(tool.parameters) ? tool.parameters : {}
-      for (const model of [tool.model, parameters.model])
-        if (typeof model === 'string') found.push(assertModel(model, 'tools.model'))
-    }
-  }
-  if (protocol.startsWith('openai-')) {
-    for (const [key, value] of Object.entries(body))
-      if (value !== null && REDIRECTING.has(key.toLowerCase())) found.push(UNKNOWN_MODEL)
-  }
-  return found
+/** Fallbacks in Anthropic's shape: each names its model. Everywhere else a router's own ways leave the model unknown. */
+function fallbackModels(fallbacks: unknown): string[] {
+  if (fallbacks === undefined || fallbacks === null) return []
+  if (!Array.isArray(fallbacks)) return [fallbacks === 'default' ? fallbacks : UNKNOWN_MODEL]
+  return fallbacks.flatMap((fallback: unknown) => {
+    if (!isObject(fallback)) return [UNKNOWN_MODEL]
+    refuseLookalikes(fallback, MODEL_FIELDS)
+    return [readModel(fallback) ?? UNKNOWN_MODEL, ...redirectedBy(fallback)]
+  })
 }
 
 /** Only Anthropic's shape names every model; elsewhere they lie in a file. */
@@ -176,17 +165,13 @@ function batchModels(body: JsonObject): string[] {
     if (!isObject(params)) return [UNKNOWN_MODEL]
     refuseLookalikes(params, MODEL_FIELDS)
     const own = readModel(params) ?? UNKNOWN_MODEL
-    return [own, ...[params.fallbacks, params.tools].flatMap((inner) => innerModels(inner))]
+    return [
+      own,
+      ...redirectedBy(params, ['fallbacks']),
+      ...fallbackModels(params.fallbacks),
+      ...innerModels(params.tools),
+    ]
   })
-}
-
-/** Text members named `model` at any depth: more than there may be, which only refuses more. */
-function innerModels(value: unknown): string[] {
-  if (Array.isArray(value)) return value.flatMap(innerModels)
-  if (!isObject(value)) return []
-  refuseLookalikes(value, MODEL_FIELDS)
-  const own = typeof value.model === 'string' ? [assertModel(value.model, 'model')] : []
-  return [...own, ...Object.values(value).flatMap(innerModels)]
 }
 
 /** Gemini's bodies write `models/x` for the `x` of the path. */

@@ -47,6 +47,7 @@ async function decisions(name: string, grants: string, required = 0): Promise<Be
     method: 'POST',
     path: '/v1/chat/completions',
     route: {},
+    queryNames: () => [],
     header: (header) => headers[header],
     body: () => body,
     caller: () => caller,

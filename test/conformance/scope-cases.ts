@@ -104,6 +104,40 @@ const refusedBodies: readonly (readonly [what: string, body: string])[] = [
   ['white space only', '   '],
   ['a thousand brackets', `{"model":"gpt-4o-mini",${MESSAGES},"x":${'['.repeat(1_000)}${']'.repeat(1_000)}}`],
   ['a form', 'model=gpt-4o-mini&messages=x'],
+  // Within the glob of a grant, and still more than one model or another one.
+  ['two models within a glob', `{"model":"claude-haiku-4-5,gpt-5",${MESSAGES}}`],
+  ['two models within a glob, with a space', `{"model":"claude-haiku-4-5, gpt-5",${MESSAGES}}`],
+  ['two models parted by a semicolon', `{"model":"claude-haiku-4-5;gpt-5",${MESSAGES}}`],
+  ['a path out of a glob', `{"model":"claude-haiku-4-5/../gpt-5",${MESSAGES}}`],
+  ['a path out of a glob, twice', `{"model":"claude-haiku-x/y/../../gpt-5",${MESSAGES}}`],
+  ['a path that ends in dots', `{"model":"claude-haiku-4-5/..",${MESSAGES}}`],
+  ['an encoded path out of a glob', `{"model":"claude-haiku-4-5/%2e%2e/gpt-5",${MESSAGES}}`],
+  ['a path of backslashes', `{"model":"claude-haiku-4-5\\\\..\\\\gpt-5",${MESSAGES}}`],
+  ['a model with a query', `{"model":"claude-haiku-4-5?model=gpt-5",${MESSAGES}}`],
+  ['a model with a fragment', `{"model":"claude-haiku-4-5#gpt-5",${MESSAGES}}`],
+  // What routers obey beside the model.
+  ['an extra body', `{"model":"gpt-4o-mini","extra_body":{"model":"gpt-5"},${MESSAGES}}`],
+  ['an extraBody', `{"model":"gpt-4o-mini","extraBody":{"model":"gpt-5"},${MESSAGES}}`],
+  ['an Extra_Body', `{"model":"gpt-4o-mini","Extra_Body":{"model":"gpt-5"},${MESSAGES}}`],
+  ['extra headers', `{"model":"gpt-4o-mini","extra_headers":{"azureml-model-deployment":"gpt-5"},${MESSAGES}}`],
+  ['an extra query', `{"model":"gpt-4o-mini","extra_query":{"model":"gpt-5"},${MESSAGES}}`],
+  ['headers in the body', `{"model":"gpt-4o-mini","headers":{"x-portkey-config":"c"},${MESSAGES}}`],
+  ['a config', `{"model":"gpt-4o-mini","config":{"targets":[]},${MESSAGES}}`],
+  ['a stored prompt of a router', `{"model":"gpt-4o-mini","prompt_id":"p-1",${MESSAGES}}`],
+  ['settings of a router', `{"model":"gpt-4o-mini","router_settings_override":{"fallbacks":[]},${MESSAGES}}`],
+  ['an alias of a group of models', `{"model":"gpt-4o-mini","model_group_alias":{"gpt-4o-mini":"gpt-5"},${MESSAGES}}`],
+  ['a default fallback', `{"model":"gpt-4o-mini","default_fallbacks":["gpt-5"],${MESSAGES}}`],
+  ['a fallback of an allowed model', `{"model":"gpt-4o-mini","fallbacks":[{"model":"gpt-4o-mini"}],${MESSAGES}}`],
+  ['a fallback by name', `{"model":"gpt-4o-mini","fallbacks":[{"gpt-4o-mini":["gpt-5"]}],${MESSAGES}}`],
+  [
+    'a tool whose parameters have a model',
+    `{"model":"gpt-4o-mini","tools":[{"parameters":{"model":"gpt-5"}}],${MESSAGES}}`,
+  ],
+  ['a plugin with models', `{"model":"gpt-4o-mini","plugins":[{"id":"x","allowed_models":["gpt-5"]}],${MESSAGES}}`],
+  [
+    'a data source with a deployment of its own',
+    `{"model":"gpt-4o-mini","data_sources":[{"parameters":{"embedding_dependency":{"deployment_name":"gpt-5"}}}],${MESSAGES}}`,
+  ],
   ['a long s in the key', `{"model":"gpt-4o-mini","model\\u017f":["gpt-5"],${MESSAGES}}`],
 ]
 
@@ -225,6 +259,11 @@ const METHODS: readonly ScopeCase[] = [
     },
     { what: `${name}: POST, the same`, headers: [`${name}: post`], body: OK, expect: 'refused' },
   ]),
+  ...['X_HTTP_Method_Override', 'x_http_method', 'X_Method_Override', 'X_Original_URL', 'X_Rewrite_URL'].map(
+    (name): ScopeCase => ({ what: `${name}, underscores`, headers: [`${name}: DELETE`], body: OK, expect: 'refused' }),
+  ),
+  { what: '_method in the query', path: '/v1/chat/completions?_method=DELETE', body: OK, expect: 'refused' },
+  { what: '_Method on GET', method: 'GET', path: '/v1/models/gpt-5?x=1&_Method=DELETE', expect: 'refused' },
   { what: 'X-Original-URL', headers: ['X-Original-URL: /v1/files'], body: OK, expect: 'refused' },
   { what: 'X-Rewrite-URL', headers: ['X-Rewrite-URL: /v1/files'], body: OK, expect: 'refused' },
   { what: 'an override header in odd case', headers: ['x-hTTp-mEthod-oVerride: DELETE'], body: OK, expect: 'refused' },
@@ -243,6 +282,92 @@ const METHODS: readonly ScopeCase[] = [
     method: 'GET',
     path: '/v1/models',
     headers: ['connection: upgrade', 'upgrade: websocket', 'sec-websocket-version: 13', 'sec-websocket-key: eA=='],
+    expect: 'refused',
+  },
+]
+
+/** The query and the headers, by which some routers pick the model. */
+const BESIDE: readonly ScopeCase[] = [
+  ...(
+    [
+      'model=gpt-5',
+      'x=1&model=gpt-5',
+      'Model=gpt-5',
+      '%6dodel=gpt-5',
+      'model%5B%5D=gpt-5',
+      'model[0]=gpt-5',
+      'x;model=gpt-5',
+      'x?model=gpt-5',
+      'model',
+      'models=gpt-5',
+      'deployment_id=gpt-5',
+      'engine=gpt-5',
+      'api_base=http%3A%2F%2Fx',
+      'model=gpt-4o-mini&model=gpt-5',
+    ] as const
+  ).map(
+    (query): ScopeCase => ({
+      what: `query: ${query}`,
+      path: `/v1/chat/completions?${query}`,
+      body: OK,
+      expect: 'refused',
+    }),
+  ),
+  {
+    what: 'query: model on an Azure deployment',
+    path: '/openai/deployments/gpt-4o-mini/chat/completions?api-version=1&model=gpt-5',
+    body: OK,
+    expect: 'refused',
+  },
+  {
+    what: 'query: model on Gemini',
+    path: '/v1beta/models/gemini-2.0-flash:streamGenerateContent?alt=sse&model=gemini-2.5-pro',
+    body: '{"contents":[]}',
+    expect: 'refused',
+  },
+  ...(
+    [
+      'azureml-model-deployment: gpt-5',
+      'AzureML_Model_Deployment: gpt-5',
+      'x-portkey-config: {"override_params":{"model":"gpt-5"}}',
+      'x-portkey-provider: x',
+      'x-portkey-virtual-key: x',
+      'X-Portkey-Custom-Host: http://x',
+      'x-portkey-azure-deployment-id: gpt-5',
+      'Helicone-Fallbacks: [{"target-url":"http://x"}]',
+      'Helicone-Target-URL: http://x',
+      'Helicone-OpenAI-Api-Base: http://x',
+    ] as const
+  ).map((line): ScopeCase => ({ what: `header: ${line}`, headers: [line], body: OK, expect: 'refused' })),
+  ...(
+    [
+      ['Content_Encoding: gzip', OK],
+      ['Content_Type: text/plain', OK],
+      ['content_type: multipart/form-data; boundary=b', OK],
+    ] as const
+  ).map(([line, body]): ScopeCase => ({ what: `header: ${line}`, headers: [line], body, expect: 'refused' })),
+  {
+    what: 'an image with a fallback',
+    path: '/v1/images/generations',
+    body: '{"model":"dall-e-2","fallbacks":["gpt-image-1"],"prompt":"x"}',
+    expect: 'refused',
+  },
+  {
+    what: 'an image without a model, and a tool with one',
+    path: '/v1/images/generations',
+    body: '{"tools":[{"type":"x","model":"dall-e-2"}],"prompt":"x"}',
+    expect: 'refused',
+  },
+  {
+    what: 'an image with an extra body',
+    path: '/v1/images/generations',
+    body: '{"model":"dall-e-2","extra_body":{"model":"gpt-image-1"},"prompt":"x"}',
+    expect: 'refused',
+  },
+  {
+    what: 'an embedding with a deployment',
+    path: '/v1/embeddings',
+    body: '{"model":"text-embedding-3-small","deployment_id":"text-embedding-3-large","input":"x"}',
     expect: 'refused',
   },
 ]
@@ -386,6 +511,54 @@ const IN_PATH: readonly ScopeCase[] = [
     body: '{"content":{"parts":[{"text":"x"}]}}',
     expect: 'refused',
   },
+  ...(
+    [
+      ['manual routing', '"generationConfig":{"routingConfig":{"manualMode":{"modelName":"gemini-2.5-pro"}}}'],
+      [
+        'manual routing, snake case',
+        '"generation_config":{"routing_config":{"manual_mode":{"model_name":"gemini-2.5-pro"}}}',
+      ],
+      [
+        'automatic routing',
+        '"generationConfig":{"routingConfig":{"autoMode":{"modelRoutingPreference":"PRIORITIZE_QUALITY"}}}',
+      ],
+      ['a choice of models', '"generationConfig":{"modelConfig":{"featureSelectionPreference":"PRIORITIZE_QUALITY"}}'],
+      [
+        'a ranker',
+        '"tools":[{"retrieval":{"vertexRagStore":{"ragRetrievalConfig":{"ranking":{"llmRanker":{"modelName":"gemini-2.5-pro"}}}}}}]',
+      ],
+      ['an extra body', '"extra_body":{"model":"gemini-2.5-pro"}'],
+    ] as const
+  ).map(
+    ([what, member]): ScopeCase => ({
+      what: `Gemini: ${what}`,
+      path: `${GEMINI}/gemini-2.0-flash:generateContent`,
+      body: `{${member},${CONTENTS.slice(1)}`,
+      expect: 'refused',
+    }),
+  ),
+  ...(
+    [
+      ['an extra body', '"extra_body":{"model":"claude-opus-4-5"}'],
+      ['another base URL', '"api_base":"http://x"'],
+      ['a fallback elsewhere', '"fallbacks":[{"model":"claude-haiku-4-5","api_base":"http://x"}]'],
+      ['an advisor', '"tools":[{"type":"advisor_20260301","name":"advisor","model":"claude-opus-4-5"}]'],
+      ['a tool with a model', '"tools":[{"type":"x","model":"claude-opus-4-5"}]'],
+    ] as const
+  ).map(
+    ([what, member]): ScopeCase => ({
+      what: `Anthropic: ${what}`,
+      path: '/v1/messages',
+      body: `{"model":"claude-haiku-4-5",${member},"max_tokens":5,${MESSAGES}}`,
+      expect: 'refused',
+    }),
+  ),
+  {
+    what: 'Anthropic: an extra body in a batch',
+    path: '/v1/messages/batches',
+    body: '{"requests":[{"params":{"model":"claude-haiku-4-5","extra_body":{"model":"claude-opus-4-5"}}}]}',
+    expect: 'refused',
+  },
   { what: 'Anthropic: another model', path: '/v1/messages', body: WANTED, expect: 'refused' },
   {
     what: 'Anthropic: a fallback',
@@ -476,6 +649,12 @@ const FORMS: readonly ScopeCase[] = (
     ['a model with a space behind', part(disposition('model'), 'whisper-1 ') + END],
     ['a model in capitals', part(disposition('model'), 'WHISPER-1') + END],
     ['an empty model', part(disposition('model'), '') + END],
+    ['a fallback', GOOD_PART + part(disposition('fallbacks'), '["gpt-4o-transcribe"]') + END],
+    ['a fallback[]', GOOD_PART + part(disposition('fallbacks[]'), 'gpt-4o-transcribe') + END],
+    ['an extra body', GOOD_PART + part(disposition('extra_body[model]'), 'gpt-4o-transcribe') + END],
+    ['a deployment', GOOD_PART + part(disposition('deployment_id'), 'gpt-4o-transcribe') + END],
+    ['another base URL', part(disposition('api_base'), 'http://x') + GOOD_PART + END],
+    ['two models in one text', part(disposition('model'), 'whisper-1,gpt-4o-transcribe') + END],
   ] as const
 ).map(([what, body]) => ({
   what: `form: ${what}`,
@@ -597,6 +776,23 @@ const PASSING: readonly ScopeCase[] = [
     body: OK.replace('{', '{"models":["gpt-4o-mini","claude-haiku-4-5"],'),
     expect: 'passes',
   },
+  {
+    what: 'chat, a function with a Model of its own',
+    body: `{"model":"gpt-4o-mini","tools":[{"type":"function","function":{"name":"f","parameters":{"type":"object","properties":{"model":{"type":"string"},"Model":{"type":"string"}}}}}],${MESSAGES}}`,
+    expect: 'passes',
+  },
+  {
+    what: 'messages, a tool with a Model of its own',
+    path: '/v1/messages',
+    body: `{"model":"claude-haiku-4-5","tools":[{"name":"f","input_schema":{"type":"object","properties":{"Model":{"enum":["x"]}}}}],"max_tokens":5,${MESSAGES}}`,
+    expect: 'passes',
+  },
+  {
+    what: 'messages, a fallback within the grant',
+    path: '/v1/messages',
+    body: `{"model":"claude-haiku-4-5","fallbacks":[{"model":"claude-haiku-3"}],"max_tokens":5,${MESSAGES}}`,
+    expect: 'passes',
+  },
   { what: 'chat behind a stripped path', path: '/strip/v1/chat/completions', body: OK, expect: 'passes' },
   { what: 'chat with a query', path: '/v1/chat/completions?user=a%2Fb', body: OK, expect: 'passes' },
   {
@@ -654,6 +850,7 @@ export const SCOPE_CASES: readonly ScopeCase[] = [
   ...ENCODINGS,
   ...PATHS,
   ...METHODS,
+  ...BESIDE,
   ...IN_PATH,
   ...FORMS,
   ...FORM_TYPES,

@@ -25,6 +25,13 @@ describe('the oracle', () => {
       { body: Buffer.from('{"model":"gpt-5"}', 'utf16le') },
       { body: Buffer.from('--b\r\nContent-Disposition: form-data; name="model"\r\n\r\ngpt-5\r\n--b--') },
       { url: '/v1/chat/completions?model=gpt-5' },
+      { url: '/v1/chat/completions?x;Model[]=gpt-5' },
+      { url: '/v1/chat/completions?_method=DELETE' },
+      { headers: { x_http_method_override: 'DELETE' } },
+      { headers: { 'azureml-model-deployment': 'gpt-5' } },
+      { body: Buffer.from('{"model":"claude-haiku-4-5,gpt-5"}') },
+      { body: Buffer.from('{"model":"claude-haiku-4-5/../gpt-5"}') },
+      { body: Buffer.from('{"model":"gpt-4o-mini","x":{"modelName":"gpt-5"}}') },
     ])
       expect(trespasses(received(disguised)), JSON.stringify(disguised)).not.toEqual([])
   })

@@ -34,12 +34,30 @@ export function trespasses(received: Received): string[] {
 
 const OVERRIDES = ['x-http-method-override', 'x-http-method', 'x-method-override']
 
-function methodsOf({ method, headers }: Received): string[] {
-  return [method, ...OVERRIDES.flatMap((name) => headers[name] ?? [])].map((name) => String(name).toUpperCase())
+/** As WSGI names headers: dashes and underscores are one. */
+function headersOf({ headers }: Received): ReadonlyMap<string, string> {
+  return new Map(Object.entries(headers).map(([name, value]) => [name.replaceAll('_', '-'), String(value)]))
 }
 
-function pathsOf({ url, headers }: Received): string[] {
-  const written = [url, headers['x-original-url'], headers['x-rewrite-url']].filter((one) => typeof one === 'string')
+function methodsOf(received: Received): string[] {
+  const headers = headersOf(received)
+  const asked = [...parametersOf(received)]
+    .filter(([name]) => name.toLowerCase() === '_method')
+    .map(([, value]) => value)
+  return [received.method, ...OVERRIDES.flatMap((name) => headers.get(name) ?? []), ...asked].map((name) =>
+    name.toUpperCase(),
+  )
+}
+
+function parametersOf({ url }: Received): URLSearchParams {
+  return new URLSearchParams(url.split('?').slice(1).join('&').replaceAll(';', '&'))
+}
+
+function pathsOf(received: Received): string[] {
+  const headers = headersOf(received)
+  const written = [received.url, headers.get('x-original-url'), headers.get('x-rewrite-url')].filter(
+    (one) => one !== undefined,
+  )
   return [...new Set(written.map((one) => normalise(one.split('?', 1)[0] ?? '')))]
 }
 
@@ -72,14 +90,27 @@ function modelsOf(received: Received): string[] {
     ))
       if (isModel(decodeURIComponent(name.replace(/\\/g, '').replace(/\[.*$/, '')))) found.add(value)
   }
-  const query = new URLSearchParams(received.url.split('?')[1] ?? '')
-  for (const [key, value] of query) if (isModel(key)) found.add(value)
-  return [...found]
+  for (const [key, value] of parametersOf(received)) if (isModel(key)) found.add(value)
+  const deployment = headersOf(received).get('azureml-model-deployment')
+  if (deployment !== undefined) found.add(deployment)
+  return [...found].flatMap(partsOf)
 }
 
-/** As Go's encoding/json and the most tolerant of its kind would. */
+/** As Go's encoding/json and the most tolerant of its kind would; and as tools and routers name theirs. */
 function isModel(key: string): boolean {
-  return key.normalize('NFKC').trim().toLowerCase() === 'model'
+  const plain = key.normalize('NFKC').trim().toLowerCase().replace(/\[.*$/, '').replaceAll('_', '')
+  return ['model', 'models', 'modelname', 'deploymentname', 'deploymentid', 'engine'].includes(plain)
+}
+
+/** A router tries each of a list; a client that puts the name into a URL reaches what the path then says. */
+function partsOf(model: string): string[] {
+  return model
+    .split(',')
+    .map((one) => one.trim())
+    .flatMap((one) => {
+      const { pathname } = new URL(`http://host/m/${one}`)
+      return [one, decodeURIComponent(pathname.replace(/^\/m\//, ''))]
+    })
 }
 
 function unescaped(text: string): string {

@@ -41,6 +41,28 @@ check.case("packs the facts of a keyed request, and never the key", function()
   }))
 end)
 
+check.case("packs the names of a query, and none of its values", function()
+  local function query(args)
+    local _, facts = run({ args = args })
+    return facts.query
+  end
+  check.equal(query(nil), nil)
+  check.equal(query("api-version=1&key=secret"), "api-version&key")
+  check.equal(query("a=x;model=gpt-5&b=y?model=z&flag"), "a;model&b?model&flag")
+  check.equal(query("%6dodel=a=b"), "%6dodel")
+end)
+
+check.case("counts a header in underscores as the one with dashes", function()
+  local _, facts = run({
+    headers = { x_http_method_override = "DELETE", content_encoding = "gzip", ["content-type"] = "a", content_type = "b" },
+  })
+  check.equal(facts.headers["x-http-method-override"], "DELETE")
+  check.equal(facts.headers["content-encoding"], "gzip")
+  local types = facts.headers["content-type"]
+  check.equal(types == "a, b" or types == "b, a", true)
+  check.equal(facts.headers.content_type, nil)
+end)
+
 check.case("an anonymous consumer has neither credential nor groups", function()
   local _, facts = run({ consumer = { id = "c-1" }, groups = { ["c-1"] = { "ops" } } })
   check.equal(facts.credential, nil)

@@ -12,6 +12,7 @@ function exchange(): Exchange {
     method: 'POST',
     path: '/x',
     route: {},
+    queryNames: () => [],
     header: () => undefined,
     body: () => new TextEncoder().encode('original'),
     caller: () => ({ address: '192.0.2.1' }),

@@ -4,10 +4,16 @@ local sha256_hex = require("kong.tools.sha256").sha256_hex
 
 local MAX_PACKED_BODY = 65536
 local HEADERS = {
-  "accept", "accept-encoding", "anthropic-beta", "anthropic-version", "connection", "content-encoding",
-  "content-length", "content-type", "transfer-encoding", "upgrade", "x-http-method", "x-http-method-override",
-  "x-method-override", "x-original-url", "x-rewrite-url",
+  "accept", "accept-encoding", "anthropic-beta", "anthropic-version", "azureml-model-deployment", "connection",
+  "content-encoding", "content-length", "content-type", "helicone-fallbacks", "helicone-openai-api-base",
+  "helicone-target-url", "transfer-encoding", "upgrade", "x-http-method", "x-http-method-override",
+  "x-method-override", "x-original-url", "x-portkey-azure-deployment-id", "x-portkey-config",
+  "x-portkey-custom-host", "x-portkey-provider", "x-portkey-virtual-key", "x-rewrite-url",
 }
+local WANTED = {}
+for _, name in ipairs(HEADERS) do
+  WANTED[name] = true
+end
 
 --- A plain copy of a list of strings; nil for none, since an empty Lua table is neither list nor object.
 local function strings(list)
@@ -17,6 +23,24 @@ local function strings(list)
     copy[#copy + 1] = tostring(item)
   end
   return copy
+end
+
+--- Picks the headers that are wanted. A name in underscores counts as the one with dashes: WSGI does not tell them apart.
+local function pick(headers, extra)
+  local more, shown, total = {}, {}, 0
+  for i, name in ipairs(extra or {}) do
+    extra[i] = name:lower()
+    more[extra[i]] = true
+  end
+  for name, value in pairs(headers) do
+    total = total + 1
+    local dashed = name:find("_", 1, true) and not more[name] and name:gsub("_", "-") or name
+    if WANTED[dashed] or more[dashed] then
+      value = type(value) == "table" and table.concat(value, ", ") or tostring(value)
+      shown[dashed] = shown[dashed] and shown[dashed] .. ", " .. value or value
+    end
+  end
+  return shown, total
 end
 
 local function entity(from)
@@ -90,19 +114,8 @@ return function(conf)
   -- A compressed reply could not be looked into.
   kong.service.request.set_header("accept-encoding", "identity")
   headers["accept-encoding"] = "identity"
-  local shown, total = {}, 0
-  for _ in pairs(headers) do
-    total = total + 1
-  end
   local extra = strings(conf.extra_headers)
-  for _, names in ipairs({ HEADERS, extra }) do
-    for i = 1, #names do
-      local name = names[i]:lower()
-      names[i] = name
-      local value = headers[name]
-      shown[name] = type(value) == "table" and table.concat(value, ", ") or value
-    end
-  end
+  local shown, total = pick(headers, extra)
 
   local consumer, credential = kong.client.get_consumer(), kong.client.get_credential()
   local route, service = kong.router.get_route(), kong.router.get_service()
@@ -111,6 +124,7 @@ return function(conf)
     request_id = ngx.var.kong_request_id,
     method = ngx.req.get_method(),
     path = ngx.var.upstream_uri:match("^[^?]*"),
+    query = ngx.var.args and (ngx.var.args:gsub("=[^&;?]*", "")) or nil,
     host = ngx.var.host,
     address = kong.client.get_forwarded_ip(),
     headers = shown,

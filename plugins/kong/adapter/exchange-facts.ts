@@ -1,6 +1,7 @@
 /** An exchange over what `llm-edge` packed: everything but a large body is here already. */
 
 import { PortcullisError, RefusedRead } from '../../../policies/errors.ts'
+import { queryNames } from '../../../policies/llm/query.ts'
 import type { Caller, Exchange, RouteRef } from '../../../policies/policy.ts'
 import { FACT_HEADERS, type Facts } from '../shared-context.ts'
 import type { KongPdk } from './pdk.ts'
@@ -16,6 +17,7 @@ export function exchangeFromFacts(facts: Facts, kong: KongPdk, turn: Turn, maxBo
     method: facts.method,
     path: facts.path,
     route: routeRef(facts.route, facts.service),
+    queryNames: () => queryNames(facts.query ?? ''),
     header(name) {
       if (facts.headers !== undefined && Object.hasOwn(facts.headers, name)) return facts.headers[name]
       if (name === 'host') return facts.host

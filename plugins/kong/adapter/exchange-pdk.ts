@@ -1,6 +1,7 @@
 /** An exchange without `llm-edge`: every read is a round trip, and some things cannot be seen. */
 
 import { PortcullisError } from '../../../policies/errors.ts'
+import { queryNames } from '../../../policies/llm/query.ts'
 import type { Caller, Exchange } from '../../../policies/policy.ts'
 import { callerOf, routeRef, tooLarge } from './exchange-facts.ts'
 import type { KongConsumer, KongCredential, KongEntity, KongPdk } from './pdk.ts'
@@ -48,6 +49,9 @@ export async function exchangeFromPdk(kong: KongPdk, turn: Turn, maxBodyBytes: n
     method,
     path: upstream.split('?', 1)[0] ?? '',
     route: routeRef(entity(route), entity(service)),
+    async queryNames() {
+      return queryNames((await turn.call(() => kong.nginx.getVar('args'))) ?? '')
+    },
     header,
     body() {
       body ??= readBody()

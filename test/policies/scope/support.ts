@@ -40,6 +40,7 @@ export function exchange(parts: RequestParts = {}): Exchange {
     method,
     path,
     route: {},
+    queryNames: () => [],
     header: (name) => all[name],
     body: () => bytesOf(parts.body === undefined ? chat() : parts.body),
     caller: () => caller,

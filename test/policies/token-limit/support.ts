@@ -40,6 +40,7 @@ export function exchange(parts: RequestParts = {}): Exchange {
     method,
     path,
     route,
+    queryNames: () => [],
     header: (name) => all[name],
     body: () =>
       body === null ? undefined : new TextEncoder().encode(typeof body === 'string' ? body : JSON.stringify(body)),

@@ -48,8 +48,7 @@ const IN_ACCESS: Readonly<Record<string, Method>> = {
   'kong.client.get_ip': ({ spec }) => spec.clientIp ?? '127.0.0.1',
   'kong.client.get_forwarded_ip': ({ spec }) => spec.clientIp ?? '127.0.0.1',
   'kong.client.get_protocol': ({ spec }) => spec.scheme ?? 'http',
-  'kong.nginx.get_var': ({ spec }, [name]) =>
-    name === 'kong_request_id' ? spec.requestId : name === 'upstream_uri' ? (spec.uri ?? '/') : undefined,
+  'kong.nginx.get_var': ({ spec }, [name]) => nginxVariable(spec, text(name)),
   'kong.request.get_raw_body': getRawBody,
   'kong.service.request.set_header': (request, [name, value]) => setHeader(request.upstreamHeaders, name, value),
   'kong.service.request.set_headers': (request, [headers]) => setHeaders(request.upstreamHeaders, headers),
@@ -109,6 +108,12 @@ export function stepMethod(method: string, result: unknown): string {
   if (typeof result === 'object' && result !== null && '_method' in result && typeof result._method === 'string')
     return result._method
   return lookUp(STEP_METHODS, method) ?? 'plugin.Step'
+}
+
+function nginxVariable(spec: KongRequest['spec'], name: string): string | undefined {
+  if (name === 'kong_request_id') return spec.requestId
+  if (name === 'upstream_uri') return spec.uri ?? '/'
+  return name === 'args' ? queryOf(spec.uri) : undefined
 }
 
 /** nginx keeps 8 KiB in memory; what is larger lies in a file, which is only read up to `max`. */
