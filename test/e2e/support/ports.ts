@@ -14,7 +14,10 @@ async function claim(): Promise<number> {
     const lock = createServer()
     lock.unref()
     lock.listen(base + SIZE - 1, '127.0.0.1')
-    const owned = await Promise.race([once(lock, 'listening').then(() => true), once(lock, 'error').then(() => false)])
+    const owned = await once(lock, 'listening').then(
+      () => true,
+      () => false,
+    )
     if (owned) return base
   }
   throw new Error(`no free block of ports between ${FIRST} and ${FIRST + BLOCKS * SIZE}`)
