@@ -3,6 +3,7 @@
 import { randomBytes } from 'node:crypto'
 import { constants, write } from 'node:fs'
 import { type FileHandle, link, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { AppendFile, Files, Outputs, PostReply } from '../policies/audit/ports.ts'
@@ -86,18 +87,19 @@ async function sizeOf(path: string): Promise<number> {
   }
 }
 
-/** Those of this process; a lock with its pid that is not among them is from before a restart. */
+/** Those of this process; a lock with its name that is not among them is from before a restart. */
 const held = new Set<string>()
+/** Containers may share a directory and still number their processes alike. */
+const OWNER = `${hostname()} ${process.pid}`
 
 async function lock(path: string): Promise<(() => Promise<void>) | undefined> {
-  const token = `${process.pid} ${randomBytes(12).toString('hex')}`
-  if (!(await createLock(path, token))) {
-    if (!(await breakLock(path)) || !(await createLock(path, token))) return undefined
-  }
+  const token = `${OWNER} ${randomBytes(12).toString('hex')}`
+  if (!(await createLock(path, token)) && !((await breakLock(path)) && (await createLock(path, token))))
+    return undefined
   held.add(token)
   return async () => {
     held.delete(token)
-    await rm(path, { force: true })
+    if ((await systemFiles.readSmall(path)) === token) await rm(path, { force: true })
   }
 }
 
@@ -116,38 +118,47 @@ async function createLock(path: string, token: string): Promise<boolean> {
   }
 }
 
-/** Takes a dead holder's lock away. */
+/**
+ * Takes a dead holder's lock away. Only who holds a second lock may do so: else one could take away the new lock of
+ * another who was quicker.
+ */
 async function breakLock(path: string): Promise<boolean> {
-  const token = await systemFiles.readSmall(path)
-  if (token === undefined) return true
-  if (!(await isDead(path, token))) return false
-  const aside = `${path}.${randomBytes(6).toString('hex')}.tmp`
+  if (!(await isDead(path))) return false
+  const breaker = `${path}.breaking`
+  const token = `${OWNER} ${randomBytes(12).toString('hex')}`
+  if (!(await createLock(breaker, token))) {
+    if ((await ageOf(breaker)) > STALE_LOCK_MS) await rm(breaker, { force: true })
+    return false
+  }
   try {
-    await rename(path, aside)
-  } catch (error) {
-    if (isCode(error, 'ENOENT')) return true
-    throw error
-  }
-  // Somebody else was quicker and this is their new lock: it goes back.
-  if ((await systemFiles.readSmall(aside)) === token) {
-    await rm(aside, { force: true })
+    if (!(await isDead(path))) return false
+    await rm(path, { force: true })
     return true
+  } finally {
+    await rm(breaker, { force: true })
   }
-  await rename(aside, path)
-  return false
 }
 
-async function isDead(path: string, token: string): Promise<boolean> {
-  const pid = Number(token.split(' ', 1)[0])
-  if (pid === process.pid) return !held.has(token)
-  const age = Date.now() - (await modifiedAt(path))
-  if (age > STALE_LOCK_MS) return true
+async function isDead(path: string): Promise<boolean> {
+  const token = await systemFiles.readSmall(path)
+  if (token === undefined) return true
+  const [host, pid] = token.split(' ')
+  if (`${host} ${pid}` === OWNER) return !held.has(token)
+  if ((await ageOf(path)) > STALE_LOCK_MS) return true
+  return host === hostname() && !isAlive(Number(pid))
+}
+
+function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0)
-    return false
+    return true
   } catch (error) {
-    return isCode(error, 'ESRCH')
+    return !isCode(error, 'ESRCH')
   }
+}
+
+async function ageOf(path: string): Promise<number> {
+  return Date.now() - (await modifiedAt(path))
 }
 
 async function modifiedAt(path: string): Promise<number> {
@@ -163,8 +174,13 @@ function isCode(error: unknown, code: string): boolean {
   return (error as NodeJS.ErrnoException | null)?.code === code
 }
 
-/** Not `process.stdout`: on a pipe its writes stop the whole process until the reader has read. */
+/**
+ * Not by writing to `process.stdout`: on a pipe that stops the whole process until the reader has read. But asking for
+ * it makes Node set the pipe to non-blocking; else a write would hold a thread of the pool, and the process could not
+ * even exit.
+ */
 async function writeStdout(bytes: Uint8Array): Promise<void> {
+  void process.stdout.fd
   let rest = bytes
   while (rest.length > 0) {
     const written = await writeSome(STDOUT, rest)

@@ -154,9 +154,10 @@ export function check(config: AuditConfig): readonly ConfigIssue[] {
     if (sink.path !== undefined && paths.has(sink.path))
       issues.push({ path: `${at}.path`, message: 'is the file of another sink' })
     if (sink.path !== undefined) paths.add(sink.path)
-    for (const name of Object.keys(sink.headers))
-      if (!/^[A-Za-z0-9!#$%&'*+.^_`|~-]+$/.test(name))
-        issues.push({ path: `${at}.headers`, message: 'holds a name that is no header name' })
+    if (!Object.keys(sink.headers).every((name) => /^[A-Za-z0-9!#$%&'*+.^_`|~-]+$/.test(name)))
+      issues.push({ path: `${at}.headers`, message: 'holds a name that is no header name' })
+    if (!Object.values(sink.headers).every((value) => /^[\t\x20-\x7e]*$/.test(value)))
+      issues.push({ path: `${at}.headers`, message: 'holds a value that is no header value' })
   }
   if (config.content === 'hash' && config.hash_key === undefined)
     issues.push({ path: 'hash_key', message: 'is needed with `content: hash`' })

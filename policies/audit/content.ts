@@ -46,17 +46,21 @@ function redacted(bytes: Uint8Array, tenant: string, options: ContentOptions): C
     const { body, findings } = redactBodyWith(options.redactor, bytes, { tenant, now: options.now() })
     const whole = typeof body === 'string' ? body : JSON.stringify(body)
     const cut = cutWithin(whole, options.maxBytes)
-    const counts: Record<string, number> = {}
-    for (const { type } of findings) counts[type] = (counts[type] ?? 0) + 1
     return {
       'portcullis.content.request': cut,
       ...(cut.length < whole.length ? { 'portcullis.content.request.truncated': true } : {}),
-      ...(findings.length === 0 ? {} : { 'portcullis.content.request.findings': counts }),
+      ...(findings.length === 0 ? {} : { 'portcullis.content.request.findings': countTypes(findings) }),
     }
   } catch (error) {
     options.onFault(error)
     return { 'portcullis.content.request.dropped': 'redaction_failed' }
   }
+}
+
+export function countTypes(findings: readonly { readonly type: string }[]): Readonly<Record<string, number>> {
+  const counts: Record<string, number> = {}
+  for (const { type } of findings) counts[type] = (counts[type] ?? 0) + 1
+  return counts
 }
 
 function asText(bytes: Uint8Array): string | undefined {

@@ -43,7 +43,7 @@ const OPERATION_NAMES: Readonly<Record<string, string>> = {
 
 /** Never refuses: what cannot be understood is simply not in the record. */
 export async function understand(exchange: Exchange, extra: readonly ExtraOperation[]): Promise<Understood> {
-  const operation = attempt(() => recognise(exchange.method.toUpperCase(), exchange.path, extra))
+  const { operation } = understandPath(exchange, extra)
   let bytes: Uint8Array | undefined
   try {
     bytes = await exchange.body()
@@ -66,6 +66,16 @@ export async function understand(exchange: Exchange, extra: readonly ExtraOperat
     ...(bytes === undefined ? {} : { bytes }),
     ...(unread ? { unread: 'unreadable' as const } : {}),
   }
+}
+
+/** What method and path alone say. */
+export function understandPath(
+  { method, path }: { readonly method?: string; readonly path?: string },
+  extra: readonly ExtraOperation[],
+): Pick<Understood, 'operation'> {
+  if (method === undefined || path === undefined) return {}
+  const operation = attempt(() => recognise(method.toUpperCase(), path, extra))
+  return operation === undefined ? {} : { operation }
 }
 
 function attempt<T>(read: () => T): T | undefined {

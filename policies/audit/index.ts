@@ -2,12 +2,24 @@
 
 import { createHmac } from 'node:crypto'
 import { PortcullisError } from '../errors.ts'
-import type { Claims, Deps, Ending, Exchange, Pass, Policy, PolicyInstance } from '../policy.ts'
+import { protocolById } from '../llm/protocols/index.ts'
+import type {
+  Claims,
+  Deps,
+  Ending,
+  Exchange,
+  Pass,
+  Policy,
+  PolicyInstance,
+  ReplyReader,
+  Reservation,
+} from '../policy.ts'
 import { createRedactor, redactionOptions } from '../redaction/index.ts'
 import { publish } from '../telemetry.ts'
+import { createCompletionReader, isCompletionReader } from './completion.ts'
 import { type AuditConfig, check, fields } from './config.ts'
 import { type Content, contentOf } from './content.ts'
-import { callAttributes, type Draft, noteCaller, readDraft, understand } from './draft.ts'
+import { callAttributes, type Draft, noteCaller, readDraft, understand, understandPath } from './draft.ts'
 import { createLabeller } from './label.ts'
 import { makeRecord } from './record.ts'
 import { isWanted } from './selection.ts'
@@ -67,7 +79,18 @@ function createInstance(config: AuditConfig, deps: Deps): PolicyInstance {
     }
   }
 
-  function observe(ending: Ending): void {
+  function readReply({ data }: Reservation): ReplyReader | undefined {
+    const draft = readDraft(data)
+    if (draft?.sampled !== true) return undefined
+    return createCompletionReader({
+      ...contentOptions,
+      protocol: draft.protocol === undefined ? undefined : protocolById(draft.protocol),
+      tenant: draft.caller.consumer?.id ?? '',
+      maxBodyBytes: config.max_body_bytes,
+    })
+  }
+
+  function observe(ending: Ending, reply?: ReplyReader): void {
     const draft = readDraft(ending.reservations.findLast(({ policy }) => policy === NAME)?.data)
     if (isSkipped({ ...draft?.route, ...ending.route })) return
     if (!(draft?.sampled ?? (config.sample === 1 || random.fraction() < config.sample))) return
@@ -77,11 +100,13 @@ function createInstance(config: AuditConfig, deps: Deps): PolicyInstance {
       userHash: userHash(ending.caller?.claims, config.hash_key),
       now: clock.now(),
       label: label.id,
+      call: draft === undefined ? callAttributes(understandPath(ending, config.operations), label.model) : {},
+      reply: isCompletionReader(reply) ? reply.content() : {},
     })
     if (isWanted(record, config.only_on)) for (const sink of sinks) sink.write(record)
   }
 
-  return { maxBodyBytes: config.max_body_bytes, decide, observe }
+  return { maxBodyBytes: config.max_body_bytes, decide, readReply, observe }
 }
 
 /** Only keyed: a subject is often an e-mail address, and those can be guessed. */

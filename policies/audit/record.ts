@@ -5,6 +5,7 @@
 
 import { estimateDelivered } from '../llm/estimate.ts'
 import type { Caller, Ending, Outcome, PolicyVerdict } from '../policy.ts'
+import type { ReplyContent } from './completion.ts'
 import type { Draft } from './draft.ts'
 
 export const SCHEMA_VERSION = 'portcullis.audit/1'
@@ -65,6 +66,13 @@ export interface AuditRecord {
   readonly 'portcullis.content.request.hash'?: string
   /** Why there is no content although it was asked for. */
   readonly 'portcullis.content.request.dropped'?: 'unreadable' | 'too_large' | 'redaction_failed'
+  /** With `content: redacted`: the reply, where the gateway shows it: a JSON body, or the text of a stream. */
+  readonly 'portcullis.content.response'?: string
+  readonly 'portcullis.content.response.truncated'?: boolean
+  readonly 'portcullis.content.response.findings'?: Readonly<Record<string, number>>
+  /** With `content: hash`: HMAC-SHA-256 of the reply's body as the upstream sent it, in hex. */
+  readonly 'portcullis.content.response.hash'?: string
+  readonly 'portcullis.content.response.dropped'?: 'unreadable' | 'too_large' | 'redaction_failed'
   /** The fraction of requests that is recorded, when it is not all. */
   readonly 'portcullis.audit.sample'?: number
   /** Records that this sink lost since the one before. */
@@ -85,22 +93,27 @@ export function makeRecord(ending: Ending, draft: Draft | undefined, extra: Reco
     ...decisionOf(ending, verdicts),
     'portcullis.ended': outcome.ended,
     ...placeOf(ending, draft),
-    ...callerOf(ending.caller ?? draft?.caller),
+    ...callerOf(draft?.caller, ending.caller),
     ...optional('user.hash', extra.userHash),
     ...optional('http.request.method', methodOf(ending.method ?? draft?.method)),
     ...optional('http.response.status_code', ending.status),
     ...optional('portcullis.upstream.status_code', outcome.status),
     ...optional('error.type', errorType(ending, verdicts)),
-    ...draft?.call,
+    ...(draft?.call ?? extra.call),
     ...usageOf(ending, verdicts),
     ...optional('portcullis.duration_ms', rounded(ending.durationMs)),
     ...optional('portcullis.upstream.duration_ms', rounded(ending.upstreamMs)),
     ...draft?.content,
+    ...extra.reply,
     ...(extra.sample < 1 ? { 'portcullis.audit.sample': extra.sample } : {}),
   }
 }
 
 export interface RecordExtras {
+  /** What method and path alone say, for a request without a draft. */
+  readonly call: Partial<AuditRecord>
+  /** What is kept of the reply. */
+  readonly reply: ReplyContent
   /** Name of the audit policy, whose own verdict says nothing. */
   readonly ownName: string
   readonly sample: number
@@ -155,13 +168,17 @@ export type NotedCaller = Pick<Caller, 'address'> & {
   readonly credential?: { readonly id?: string; readonly fingerprint?: string }
 }
 
-function callerOf(caller: NotedCaller | undefined): Part {
+/** What was noted when the request came knows more; what is known at the end is all there is of one refused before. */
+function callerOf(noted: NotedCaller | undefined, ended: NotedCaller | undefined): Part {
+  const consumer = noted?.consumer ?? ended?.consumer
+  const credential = noted?.credential ?? ended?.credential
+  const address = noted?.address || ended?.address
   return {
-    ...optional('user.id', caller?.consumer?.id),
-    ...optional('user.name', caller?.consumer?.username),
-    ...optional('portcullis.credential.id', caller?.credential?.id),
-    ...optional('portcullis.credential.fingerprint', caller?.credential?.fingerprint),
-    ...optional('client.address', caller?.address === '' ? undefined : caller?.address),
+    ...optional('user.id', consumer?.id),
+    ...optional('user.name', consumer?.username),
+    ...optional('portcullis.credential.id', credential?.id),
+    ...optional('portcullis.credential.fingerprint', credential?.fingerprint),
+    ...optional('client.address', address === '' ? undefined : address),
   }
 }
 

@@ -1,10 +1,11 @@
-/** Finds what was done to chained audit files, and says where. */
+/** Finds what was done to chained audit files, and says where. Reads them as they come, so that any size will do. */
 
-import { type ChainPoint, type ChainSeal, type ReadLine, readLine, START } from './chain.ts'
+import { type ChainPoint, type ChainSeal, GENESIS, type ReadLine, readLine, START } from './chain.ts'
 
 export interface ChainFile {
   readonly name: string
-  readonly bytes: Uint8Array
+  /** The file's bytes, from the start each time it is called. */
+  chunks(): Iterable<Uint8Array> | AsyncIterable<Uint8Array>
 }
 
 export interface ChainFault {
@@ -26,63 +27,99 @@ export interface VerifyOptions {
 }
 
 export interface Verification {
+  /** At most {@link MOST_FAULTS}, in the order of the chain. */
   readonly faults: readonly ChainFault[]
   readonly records: number
   /** The last good record; undefined when there is none. */
   readonly head: ChainPoint | undefined
 }
 
-interface Reading {
-  readonly file: ChainFile
-  readonly first: ReadLine | undefined
+/** A file of another key has a fault in every line; nobody reads them all. */
+export const MOST_FAULTS = 1_000
+
+/** Of files in any order. @throws what reading a file throws. */
+export async function verifyChain(files: readonly ChainFile[], options: VerifyOptions): Promise<Verification> {
+  const chain = createChainReader(options)
+  for (const file of await inOrder(files, options.key)) {
+    chain.file(file.name)
+    for await (const line of linesOf(file.chunks())) chain.line(line)
+  }
+  return chain.end()
 }
 
-/** Of files in any order; faults are in the order of the chain. */
-export function verifyChain(files: readonly ChainFile[], options: VerifyOptions): Verification {
-  const faults: ChainFault[] = []
-  const ordered = files
-    .filter(({ bytes }) => bytes.length > 0)
-    .map((file): Reading => ({ file, first: firstRecord(file.bytes, options.key) }))
-    .sort((a, b) => (a.first?.seq ?? 0) - (b.first?.seq ?? 0))
-  const start = options.seal?.start ?? START
-  let before: ChainPoint = start
-  let records = 0
-  let sawNoted = options.atLeast === undefined || options.atLeast.seq <= start.seq
-  let lastFile = ordered.at(-1)?.file.name ?? files.at(-1)?.name ?? ''
+/** By the number of their first record; a file without any comes first, and has nothing but faults. */
+async function inOrder(files: readonly ChainFile[], key: string): Promise<readonly ChainFile[]> {
+  const known = await Promise.all(files.map(async (file) => ({ file, seq: (await firstRecord(file, key))?.seq ?? 0 })))
+  return known.sort((a, b) => a.seq - b.seq).map(({ file }) => file)
+}
 
-  for (const { file } of ordered) {
-    lastFile = file.name
-    for (const { bytes, line, offset, torn } of linesOf(file.bytes)) {
-      const at = { file: file.name, line, offset }
-      if (torn) faults.push({ ...at, kind: 'torn', message: 'the last line has no end' })
-      const read = readLine(bytes, options.key)
+async function firstRecord(file: ChainFile, key: string): Promise<ReadLine | undefined> {
+  for await (const { bytes } of linesOf(file.chunks())) {
+    const read = readLine(bytes, key)
+    if (read !== undefined) return read
+  }
+  return undefined
+}
+
+interface ChainReader {
+  file(name: string): void
+  line(line: Line): void
+  end(): Verification
+}
+
+function createChainReader({ key, seal, atLeast }: VerifyOptions): ChainReader {
+  const faults: ChainFault[] = []
+  const start = seal?.start ?? START
+  let before: ChainPoint | undefined
+  let records = 0
+  let sawNoted = atLeast === undefined || atLeast.seq <= start.seq
+  let name = ''
+
+  function fault(found: Omit<ChainFault, 'file'>): void {
+    if (faults.length < MOST_FAULTS) faults.push({ file: name, ...found })
+  }
+
+  /** Whatever lies before the seal's start is about to be deleted, and may still be here. */
+  function follows(read: ReadLine): ChainPoint {
+    if (before !== undefined) return before
+    return read.seq <= start.seq ? { seq: read.seq - 1, mac: read.seq === 1 ? GENESIS : read.prev } : start
+  }
+
+  return {
+    file(next) {
+      name = next
+    },
+    line({ bytes, line, offset, torn }) {
+      const at = { line, offset }
+      if (torn) fault({ ...at, kind: 'torn', message: 'the last line has no end' })
+      const read = readLine(bytes, key)
       if (read === undefined) {
-        if (!torn) faults.push({ ...at, kind: 'edited', message: 'this line is not what was written' })
-        continue
+        if (!torn) fault({ ...at, kind: 'edited', message: 'this line is not what was written' })
+        return
       }
-      const fault = faultBetween(before, read, records === 0)
-      if (fault !== undefined) faults.push({ ...at, ...fault })
-      if (options.atLeast?.seq === read.seq) sawNoted = options.atLeast.mac === read.mac
+      const between = faultBetween(follows(read), read, before === undefined)
+      if (between !== undefined) fault({ ...at, ...between })
+      for (const point of [start, seal?.head])
+        if (point?.seq === read.seq && point.mac !== read.mac)
+          fault({ ...at, kind: 'edited', message: `record ${read.seq} is not the one that was sealed` })
+      if (atLeast?.seq === read.seq) sawNoted = atLeast.mac === read.mac
       before = { seq: read.seq, mac: read.mac }
       records += 1
-    }
+    },
+    end() {
+      const last = before?.seq ?? start.seq
+      if (seal === undefined)
+        fault({ kind: 'seal', message: 'there is no seal that this key made, so the end is not known' })
+      else if (last < seal.head.seq)
+        fault({
+          kind: 'no_end',
+          message: `records ${last + 1} to ${seal.head.seq} are missing: the chain was sealed at record ${seal.head.seq}`,
+        })
+      if (!sawNoted && atLeast !== undefined)
+        fault({ kind: 'no_end', message: `record ${atLeast.seq} is missing or not the one that was noted` })
+      return { faults, records, head: before }
+    },
   }
-  const { seal, atLeast } = options
-  if (seal === undefined)
-    faults.push({
-      file: lastFile,
-      kind: 'seal',
-      message: 'there is no seal that this key made, so the end is not known',
-    })
-  else if (before.seq < seal.head.seq)
-    faults.push({
-      file: lastFile,
-      kind: 'no_end',
-      message: `the last ${seal.head.seq - before.seq} records are missing: the chain was sealed at record ${seal.head.seq}`,
-    })
-  if (!sawNoted && atLeast !== undefined)
-    faults.push({ file: lastFile, kind: 'no_end', message: `record ${atLeast.seq} is not the one that was noted` })
-  return { faults, records, head: records === 0 ? undefined : before }
 }
 
 function faultBetween(
@@ -110,21 +147,37 @@ interface Line {
 }
 
 const LF = 0x0a
+/** Longer than any record: what is beyond is not kept, and the line is not what was written. */
+const LONGEST_LINE = 8_388_608
 
-export function* linesOf(bytes: Uint8Array): Generator<Line> {
+async function* linesOf(chunks: Iterable<Uint8Array> | AsyncIterable<Uint8Array>): AsyncGenerator<Line> {
+  let pieces: Uint8Array[] = []
+  let size = 0
   let offset = 0
-  for (let line = 1; offset < bytes.length; line += 1) {
-    const end = bytes.indexOf(LF, offset)
-    const stop = end === -1 ? bytes.length : end
-    yield { bytes: bytes.subarray(offset, stop), line, offset, torn: end === -1 }
-    offset = stop + 1
-  }
-}
+  let line = 1
 
-function firstRecord(bytes: Uint8Array, key: string): ReadLine | undefined {
-  for (const line of linesOf(bytes)) {
-    const read = readLine(line.bytes, key)
-    if (read !== undefined) return read
+  function take(piece: Uint8Array): void {
+    if (size <= LONGEST_LINE) pieces.push(piece)
+    size += piece.length
   }
-  return undefined
+  function give(torn: boolean): Line {
+    const made = { bytes: Buffer.concat(pieces), line, offset, torn }
+    line += 1
+    offset += size + 1
+    pieces = []
+    size = 0
+    return made
+  }
+
+  for await (const chunk of chunks) {
+    let from = 0
+    for (let end = chunk.indexOf(LF); end !== -1; end = chunk.indexOf(LF, from)) {
+      take(chunk.subarray(from, end))
+      from = end + 1
+      yield give(false)
+    }
+    // A copy: whoever reads the file may fill the same memory again.
+    if (from < chunk.length) take(chunk.slice(from))
+  }
+  if (size > 0) yield give(true)
 }

@@ -16,24 +16,36 @@ const TYPES = { ndjson: 'application/x-ndjson', otlp: 'application/json' } as co
 export function httpTarget(options: HttpOptions, { post }: Pick<Outputs, 'post'>): Target {
   return {
     name: 'audit.http',
-    async deliver(lines) {
-      const text = options.format === 'otlp' ? JSON.stringify(otlpLogs(lines)) : `${lines.join('\n')}\n`
-      const reply = await post({
-        url: options.url,
-        headers: { ...options.headers, 'content-type': TYPES[options.format] },
-        body: Buffer.from(text),
-        timeoutMs: options.timeoutMs,
-      })
-      if (reply.status >= 200 && reply.status < 300) return lines.length
-      const code = `http_${Math.floor(reply.status / 100)}xx`
-      if (isTemporary(reply.status))
-        throw new RetryLater(code, 'The collector cannot take records now.', reply.retryAfterMs ?? 0)
-      throw new Refused(code, 'The collector refuses these records.')
-    },
+    deliver: (lines) => deliver(lines),
+  }
+
+  async function deliver(lines: readonly string[]): Promise<number> {
+    const text = options.format === 'otlp' ? JSON.stringify(otlpLogs(lines)) : `${lines.join('\n')}\n`
+    const reply = await post({
+      url: options.url,
+      headers: { ...options.headers, 'content-type': TYPES[options.format] },
+      body: Buffer.from(text),
+      timeoutMs: options.timeoutMs,
+    })
+    if (reply.status >= 200 && reply.status < 300) return lines.length
+    const code = `http_${Math.floor(reply.status / 100)}xx`
+    // A batch that is too large for the collector may be small enough in halves.
+    if (reply.status === 413 && lines.length > 1) return deliver(lines.slice(0, Math.ceil(lines.length / 2)))
+    if (isTemporary(reply.status))
+      throw new RetryLater(code, 'The collector cannot take records now.', reply.retryAfterMs ?? 0)
+    throw new Refused(code, 'The collector refuses these records.')
   }
 }
 
-/** Also of a collector whose credential was just changed: records wait while the operator puts it right. */
+/** Also what an operator can put right while records wait: a credential, a path, a redirect. */
 function isTemporary(status: number): boolean {
-  return status >= 500 || status === 401 || status === 403 || status === 404 || status === 408 || status === 429
+  return (
+    status >= 500 ||
+    status < 400 ||
+    status === 401 ||
+    status === 403 ||
+    status === 404 ||
+    status === 408 ||
+    status === 429
+  )
 }

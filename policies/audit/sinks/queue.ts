@@ -68,6 +68,8 @@ export interface QueueOptions {
 const FIRST_BACKOFF_MS = 100
 const LONGEST_BACKOFF_MS = 30_000
 const CLOSE_MS = 2_000
+/** Most bytes of records that are delivered at once: content makes some of them large. */
+const BATCH_BYTES = 1_048_576
 /** A queued string costs about this much beside its text. */
 const OVERHEAD = 64
 
@@ -139,7 +141,7 @@ export function createSink(options: QueueOptions): AuditSink {
   }
 
   async function deliverOne(): Promise<void> {
-    const batch = queue.slice(0, options.batchRecords)
+    const batch = nextBatch()
     const reported = unreported
     try {
       const delivered = await target.deliver(reported === 0 ? batch : reporting(batch, reported))
@@ -157,6 +159,15 @@ export function createSink(options: QueueOptions): AuditSink {
         await pause(error instanceof RetryLater ? error.afterMs : 0)
       }
     }
+  }
+
+  function nextBatch(): readonly string[] {
+    let count = 0
+    for (let bytes = 0; count < Math.min(queue.length, options.batchRecords); count += 1) {
+      bytes += queue[count]?.length ?? 0
+      if (count > 0 && bytes > BATCH_BYTES) break
+    }
+    return queue.slice(0, count)
   }
 
   async function idle(): Promise<void> {
@@ -211,7 +222,7 @@ export function createSink(options: QueueOptions): AuditSink {
   }
 
   function flush(ms: number): Promise<void> {
-    if (queue.length === 0) return Promise.resolve()
+    if (queue.length === 0 && !running) return Promise.resolve()
     cancelTimer?.()
     cancelTimer = undefined
     wake?.()
