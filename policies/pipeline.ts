@@ -234,18 +234,13 @@ function provesNothing({ claims, identity }: Proven): boolean {
 }
 
 /** Of a decision or a verdict, what it says about the caller. */
-export function provenBy({ claims, identity }: Proven): Proven {
+export function provenBy({ claims, identity }: { readonly [K in keyof Proven]?: Proven[K] | undefined }): Proven {
   return { ...(claims === undefined ? {} : { claims }), ...(identity === undefined ? {} : { identity }) }
 }
 
 /** The caller, with what was proven on the way here. */
 export async function withProven(exchange: Pick<Exchange, 'caller'>, { claims, identity }: Proven): Promise<Caller> {
   return { ...(await exchange.caller()), ...(claims === undefined ? {} : { claims }), ...identity }
-}
-
-/** The caller, with claims that were verified on the way here. */
-export function withClaims(exchange: Pick<Exchange, 'caller'>, claims: Claims): Promise<Caller> {
-  return withProven(exchange, { claims })
 }
 
 function reportFault(logger: Logger, where: string, error: unknown): void {

@@ -2,7 +2,7 @@
 
 import { CODES, PortcullisError } from '../../policies/errors.ts'
 import { queryNames } from '../../policies/llm/query.ts'
-import { createPipeline, type Pipeline, withClaims } from '../../policies/pipeline.ts'
+import { createPipeline, type Pipeline, withProven } from '../../policies/pipeline.ts'
 import type { Caller, Deps, Exchange, MaybePromise, Policy, Reject } from '../../policies/policy.ts'
 import type { Fields } from '../../policies/schema/fields.ts'
 import { toJsonSchema } from '../../policies/schema/json-schema.ts'
@@ -12,6 +12,7 @@ import { callerOf, carriedKey } from './caller.ts'
 import { checkPipelines } from './check.ts'
 import type { EgConfig, EgContext, EgPolicy, EgRequest, EgResponse, EgServices } from './eg.ts'
 import { reportFault, UNAVAILABLE } from './fault.ts'
+import type { Observers } from './observers.ts'
 import { type Passage, passageOf } from './passage.ts'
 import { pathAt, type Site, sitesOf } from './site.ts'
 
@@ -19,6 +20,7 @@ export interface AdapterOptions {
   readonly deps: Deps
   readonly services: EgServices
   readonly synchronousConditions: readonly string[]
+  readonly observers: Observers
 }
 
 /** Express Gateway mixes this function of its own into every action. */
@@ -42,6 +44,9 @@ export function adaptPolicy<F extends Fields>(policy: Policy<F>, options: Adapte
       const instance = policy.create(parsePolicyConfig(policy, action, { ignore: OWN_KEYS }), deps)
       const pipeline = createPipeline([{ name: policy.name, instance }], deps.logger)
       const sites = sitesOf(config.gatewayConfig)
+      options.observers.begin(config.gatewayConfig)
+      if (pipeline.observes)
+        options.observers.watch(config.gatewayConfig, { policy: policy.name, action, ownKeys: OWN_KEYS }, pipeline)
       return (request, response, next) => {
         judge({ request, response, sites, pipeline, services, deps, name: policy.name }).then((goOn) => {
           if (goOn) next()
@@ -70,12 +75,18 @@ async function judge(judging: Judging): Promise<boolean> {
     const path = pathAt(request, site)
     passage = passageOf(request, response, { context, path, credentials: site.credentials, logger: deps.logger })
     const refusal = path === undefined ? UNKNOWN_PATH : request.headers.upgrade === undefined ? undefined : UPGRADE
-    const verdict = refusal ?? (await pipeline.decide(exchangeOf(judging, passage, context, site, path ?? '')))
+    const deciding =
+      refusal === undefined
+        ? pipeline.decide(exchangeOf(judging, passage, context, site, path ?? ''))
+        : Promise.resolve(refusal)
+    passage.judging(judging.name, pipeline, deciding)
+    const verdict = await deciding
     if (verdict.type === 'reject') passage.refuse(verdict)
     else passage.accept(pipeline, verdict)
     return verdict.type === 'pass' && !passage.over
   } catch (error) {
     reportFault(deps.logger, `${judging.name}.adapter`, error)
+    passage?.judging(judging.name, pipeline, Promise.resolve(UNAVAILABLE))
     if (passage !== undefined) passage.refuse(UNAVAILABLE)
     else answer(response, UNAVAILABLE, { requestId: deps.random.id(), protocol: undefined })
     return false
@@ -108,7 +119,7 @@ function exchangeOf(judging: Judging, passage: Passage, context: EgContext, site
     caller() {
       const key = carriedKey(request, site.keyAuth)
       const own = () => callerOf(request, { services, key, mayHoldClaims: site.mayHoldClaims })
-      caller ??= passage.claims === undefined ? own() : withClaims({ caller: own }, passage.claims)
+      caller ??= withProven({ caller: own }, passage.proven)
       return caller
     },
   }

@@ -1,5 +1,7 @@
 /** The Express Gateway plugin. Its loader `require`s this module and reads the exports below. */
 
+import { apiKey } from '../../policies/api-key/index.ts'
+import { auditLog } from '../../policies/audit/index.ts'
 import type { Logger } from '../../policies/policy.ts'
 import { scope } from '../../policies/scope/index.ts'
 import { tokenLimit } from '../../policies/token-limit/index.ts'
@@ -8,12 +10,13 @@ import { adaptPolicy, schemaId } from './adapter.ts'
 import type { EgLogger, PluginContext } from './eg.ts'
 import { answerBrokenRequests } from './http-errors.ts'
 import { llmKey } from './llm-key.ts'
+import { observersOf } from './observers.ts'
 import { asList } from './pipelines.ts'
 
 /** Of the plugin interface, not of this package. */
 export const version = '1.2.0'
 
-export const policies = ['llm-key', scope.name, tokenLimit.name]
+export const policies = ['llm-key', apiKey.name, scope.name, tokenLimit.name]
 
 /** Settings under `plugins` in `system.config.yml`. */
 export const schema = {
@@ -35,8 +38,11 @@ export function init(context: PluginContext): void {
   const synchronousConditions = asList(context.settings.synchronous_conditions).map(String)
   answerBrokenRequests(context, deps.random.id)
   context.registerPolicy(llmKey({ logger, newId: deps.random.id, synchronousConditions }))
-  context.registerPolicy(adaptPolicy(scope, { deps, services: context.services, synchronousConditions }))
-  context.registerPolicy(adaptPolicy(tokenLimit, { deps, services: context.services, synchronousConditions }))
+  context.registerPolicy(adaptPolicy(apiKey, { deps, services: context.services, synchronousConditions }))
+  const options = { deps, services: context.services, synchronousConditions, observers: observersOf(context, logger) }
+  context.registerPolicy(adaptPolicy(auditLog, options))
+  context.registerPolicy(adaptPolicy(scope, options))
+  context.registerPolicy(adaptPolicy(tokenLimit, options))
 }
 
 /** Express Gateway's logger takes text. */

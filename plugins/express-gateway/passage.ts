@@ -6,8 +6,8 @@
 import type { ClientRequest, IncomingMessage } from 'node:http'
 import type { PassThrough, Readable } from 'node:stream'
 import { mergeTaps, type TapPlan } from '../../policies/llm/tap.ts'
-import type { PassVerdict, Pipeline } from '../../policies/pipeline.ts'
-import type { Claims, Logger, Outcome, Reject } from '../../policies/policy.ts'
+import { type PassVerdict, type Pipeline, type Proven, provenBy } from '../../policies/pipeline.ts'
+import type { Logger, Outcome, Reject } from '../../policies/policy.ts'
 import { answer, convertErrors, protocolOf } from './answers.ts'
 import { createRequestBody } from './body.ts'
 import type { EgContext, EgRequest, EgResponse } from './eg.ts'
@@ -20,13 +20,36 @@ export interface Passage {
   readonly requestId: string
   /** The body as the policies so far leave it. @throws as `RequestBody.read` does. */
   readBody(maxBytes: number): Promise<Uint8Array | undefined>
-  /** Of a token that a policy so far verified. */
-  readonly claims: Claims | undefined
+  /** What the policies so far found out about the caller. */
+  readonly proven: Proven
   /** True once nothing can be sent any more. */
   readonly over: boolean
   /** Keeps a verdict's reservations until the end, and its edits until the request is forwarded. */
   accept(pipeline: Pipeline, verdict: PassVerdict): void
   refuse(reject: Reject): void
+  /** What a policy is about to say; whoever watches how the request ends waits for it. */
+  judging(policy: string, pipeline: Pipeline | undefined, verdict: Promise<Verdict | Reject>): void
+}
+
+/** A request that is over, for those who watch. */
+export interface PassageEnd {
+  readonly requestId: string
+  readonly path: string | undefined
+  readonly outcome: Outcome
+  readonly upstreamMs: number | undefined
+  readonly claims: Claims | undefined
+  /** In the order in which they judged. */
+  readonly verdicts: readonly PolicyVerdict[]
+  readonly judges: ReadonlySet<Pipeline>
+  readonly readers: ReadonlyMap<Pipeline, ReplyReaders>
+  /** What a pipeline held, given back or settled by now. */
+  reservationsOf(pipeline: Pipeline): readonly Reservation[]
+}
+
+interface Judgement {
+  readonly policy: string
+  readonly pipeline: Pipeline | undefined
+  readonly verdict: Verdict | Reject
 }
 
 export interface PassageOptions {
@@ -43,7 +66,17 @@ interface Held {
   readonly verdict: PassVerdict
 }
 
-const passages = new WeakMap<EgRequest, Passage>()
+interface Ended {
+  /** Resolves once every policy that began to judge has done so. */
+  end(): Promise<PassageEnd>
+}
+
+const passages = new WeakMap<EgRequest, Passage & Ended>()
+
+/** To be asked once the response is closed. Undefined when no policy of this pack saw the request. */
+export async function endedPassage(request: EgRequest): Promise<PassageEnd | undefined> {
+  return passages.get(request)?.end()
+}
 
 /** The passage of this request; made by whichever policy comes first. */
 export function passageOf(request: EgRequest, response: EgResponse, options: PassageOptions): Passage {
@@ -55,7 +88,7 @@ export function passageOf(request: EgRequest, response: EgResponse, options: Pas
   return passage
 }
 
-function createPassage(request: EgRequest, response: EgResponse, options: PassageOptions): Passage {
+function createPassage(request: EgRequest, response: EgResponse, options: PassageOptions): Passage & Ended {
   const { context, path, logger } = options
   const requestId = requestIdOf(request, context)
   const body = createRequestBody(request, context.requestStream)
@@ -67,13 +100,17 @@ function createPassage(request: EgRequest, response: EgResponse, options: Passag
   let timedOut: 'not_forwarded' | 'unknown' | undefined
   let replaced = false
   let replied = false
-  let settled = false
+  let settled: Outcome | undefined
+  let sentAt: number | undefined
+  let upstreamMs: number | undefined
+  const judged: Promise<Judgement>[] = []
+  const readers = new Map<Pipeline, ReplyReaders>()
   let forwarded: PassThrough | undefined
   let foreign: Readable | undefined
 
   function settle(outcome: Outcome): void {
-    if (settled) return
-    settled = true
+    if (settled !== undefined) return
+    settled = outcome
     for (const { pipeline, verdict } of held) void pipeline.settle(verdict.reservations, outcome)
   }
 
@@ -93,7 +130,11 @@ function createPassage(request: EgRequest, response: EgResponse, options: Passag
     delete request.headers.expect
     if (isNobody(request)) delete request.headers['eg-consumer-id']
     for (const { removeHeaders = [], setHeaders = {} } of held.map(({ verdict }) => verdict.request)) {
-      for (const name of removeHeaders) delete request.headers[name]
+      for (const name of removeHeaders) {
+        delete request.headers[name]
+        // Policies read both spellings as one.
+        delete request.headers[name.replaceAll('-', '_')]
+      }
       Object.assign(request.headers, setHeaders)
     }
     if (tapPlan() !== undefined) request.headers['accept-encoding'] = 'identity'
@@ -117,6 +158,7 @@ function createPassage(request: EgRequest, response: EgResponse, options: Passag
     if (differs || replaced) {
       const part = replaced ? 'body' : 'path or method'
       logger.error('another policy changed the request after it was judged', { requestId, part })
+      judging('express-gateway', undefined, Promise.resolve(UNAVAILABLE))
       refuse(UNAVAILABLE)
     }
     if (differs || replaced || response.destroyed) {
@@ -124,6 +166,7 @@ function createPassage(request: EgRequest, response: EgResponse, options: Passag
       return
     }
     upstream = sent
+    sentAt = systemClock.monotonic()
     sent.on('error', (error) => {
       upstreamError = error
     })
@@ -136,6 +179,7 @@ function createPassage(request: EgRequest, response: EgResponse, options: Passag
 
   function takeReply(reply: IncomingMessage): void {
     replied = true
+    upstreamMs = systemClock.monotonic() - (sentAt ?? 0)
     if (response.headersSent || response.destroyed) {
       reply.destroy()
       return
@@ -143,6 +187,10 @@ function createPassage(request: EgRequest, response: EgResponse, options: Passag
     for (const { verdict } of held) Object.assign(reply.headers, verdict.replyHeaders)
     const taken = openRelay(reply)
     if (taken === undefined) return
+    for (const { pipeline, verdict } of held) {
+      const reader = pipeline.readReply(verdict.reservations)
+      if (reader !== undefined) readers.set(pipeline, reader)
+    }
     relay = taken
     reply.pipe = ((destination: EgResponse) => {
       Reflect.deleteProperty(reply, 'pipe')
@@ -154,6 +202,9 @@ function createPassage(request: EgRequest, response: EgResponse, options: Passag
   function openRelay(reply: IncomingMessage): Relay | undefined {
     try {
       return createRelay(reply, request.method ?? '', tapPlan(), {
+        data(chunk) {
+          for (const reader of readers.values()) reader.push(chunk)
+        },
         ended: (how) => settle(outcome(how)),
         failed() {
           failed = 'upstream_failed'
@@ -166,6 +217,7 @@ function createPassage(request: EgRequest, response: EgResponse, options: Passag
     } catch (error) {
       reportFault(logger, 'express-gateway.relay', error)
       reply.destroy()
+      judging('express-gateway', undefined, Promise.resolve(UNAVAILABLE))
       refuse(UNAVAILABLE)
       return undefined
     }
@@ -178,6 +230,30 @@ function createPassage(request: EgRequest, response: EgResponse, options: Passag
   function refuse(reject: Reject): void {
     answer(response, reject, { requestId, protocol: protocolOf(request, path) })
     body.discard()
+  }
+
+  function judging(policy: string, pipeline: Pipeline | undefined, verdict: Promise<Verdict | Reject>): void {
+    judged.push(verdict.then((said) => ({ policy, pipeline, verdict: said })))
+  }
+
+  function verifiedClaims(): Claims | undefined {
+    return held.map(({ verdict }) => verdict.claims).findLast((claims) => claims !== undefined)
+  }
+
+  async function end(): Promise<PassageEnd> {
+    const judgements = await Promise.all(judged)
+    return {
+      requestId,
+      path,
+      outcome: settled ?? outcome('unknown'),
+      upstreamMs,
+      claims: verifiedClaims(),
+      verdicts: judgements.flatMap(({ policy, verdict }) => verdictsOf(verdict, policy)),
+      judges: new Set(judgements.flatMap(({ pipeline }) => pipeline ?? [])),
+      readers,
+      reservationsOf: (pipeline) =>
+        judgements.filter((judgement) => judgement.pipeline === pipeline).flatMap(({ verdict }) => heldBy(verdict)),
+    }
   }
 
   response.once('close', () => {
@@ -221,18 +297,25 @@ function createPassage(request: EgRequest, response: EgResponse, options: Passag
   return {
     requestId,
     readBody: async (maxBytes) => editedBody() ?? body.read(maxBytes),
-    get claims() {
-      return held.map(({ verdict }) => verdict.claims).findLast((claims) => claims !== undefined)
+    get proven() {
+      return Object.assign({}, ...held.map(({ verdict }) => provenBy(verdict)))
     },
     get over() {
       return response.destroyed || response.writableEnded
     },
     accept(pipeline, verdict) {
-      if (settled) void pipeline.settle(verdict.reservations, { ended: 'not_forwarded' })
+      if (settled !== undefined) void pipeline.settle(verdict.reservations, { ended: 'not_forwarded' })
       else held.push({ pipeline, verdict })
     },
     refuse,
+    judging,
+    end,
   }
+}
+
+function heldBy(verdict: Verdict | Reject): readonly Reservation[] {
+  if (verdict.type === 'pass') return verdict.reservations
+  return 'givenBack' in verdict ? (verdict.givenBack ?? []) : []
 }
 
 /** A stream that the proxy may pipe upstream by itself: then the head that it goes with loses the client's credentials. */

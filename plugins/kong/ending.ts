@@ -4,7 +4,8 @@
  */
 
 import { PortcullisError } from '../../policies/errors.ts'
-import type { Reservation } from '../../policies/policy.ts'
+import type { Identity, Reservation } from '../../policies/policy.ts'
+import { readIdentityText } from './identity.ts'
 import { CONTRACT_VERSION, entryKey, isObject, type Report, readReport, readReservations } from './shared-context.ts'
 
 /** Who refused, and why: written by the plugin, or the companion, that is about to end the request. */
@@ -37,6 +38,7 @@ export interface EndedEntry {
   readonly reservations?: string
   readonly would_reject?: readonly string[]
   readonly claims?: string
+  readonly identity?: string
 }
 
 /** An ending whose parts were checked. */
@@ -59,6 +61,7 @@ export interface ReadEndedEntry {
   readonly reservations: readonly Reservation[]
   readonly wouldReject: readonly string[]
   readonly claims: Readonly<Record<string, unknown>> | undefined
+  readonly identity: Identity | undefined
 }
 
 /**
@@ -89,7 +92,7 @@ export function readRefusal(value: unknown): ReadRefusal | undefined {
 /** @throws {PortcullisError} `kong_context_malformed` naming the field, never its value. */
 export function readEndedEntry(value: unknown, at: string): ReadEndedEntry {
   if (!isObject(value) || typeof value.plugin !== 'string') throw malformed(at)
-  const { plugin, protocol, reservations, would_reject = [], claims } = value
+  const { plugin, protocol, reservations, would_reject = [], claims, identity } = value
   const own = entryKey(plugin)
   if (protocol !== undefined && typeof protocol !== 'string') throw malformed(`${own}.protocol`)
   if (!Array.isArray(would_reject) || !would_reject.every((code) => typeof code === 'string'))
@@ -100,6 +103,7 @@ export function readEndedEntry(value: unknown, at: string): ReadEndedEntry {
     reservations: readReservations(reservations, `${own}.reservations`),
     wouldReject: would_reject,
     claims: readClaimsText(claims, `${own}.claims`),
+    identity: readIdentityText(identity, `${own}.identity`),
   }
 }
 

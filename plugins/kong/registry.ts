@@ -4,6 +4,7 @@ import type { KongPlugin } from './plugin.ts'
 
 const PLUGINS: Readonly<Record<string, () => Promise<KongPlugin>>> = {
   'llm-audit-log': () => import('./plugins/llm-audit-log.ts'),
+  'llm-api-key': () => import('./plugins/llm-api-key.ts'),
   'llm-scope': () => import('./plugins/llm-scope.ts'),
   'llm-token-limit': () => import('./plugins/llm-token-limit.ts'),
 }

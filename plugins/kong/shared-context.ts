@@ -20,7 +20,7 @@
 
 import { PortcullisError } from '../../policies/errors.ts'
 import type { TapReport, TapWire } from '../../policies/llm/tap.ts'
-import type { Claims, Reservation } from '../../policies/policy.ts'
+import type { Claims, Identity, Reservation } from '../../policies/policy.ts'
 
 export const CONTRACT_VERSION = 1
 
@@ -136,6 +136,8 @@ export interface PluginEntry {
   readonly reservations?: string
   /** JSON text of the claims of a token that the plugin verified, for the plugins after it. Opaque to Lua. */
   readonly claims?: string
+  /** JSON text of whom the key belongs to, for the plugins after `llm-api-key`. Opaque to Lua. See identity.ts. */
+  readonly identity?: string
   /** Codes of the refusals that shadow mode held back. */
   readonly would_reject?: readonly string[]
   /** Set by `llm-edge` log. */
@@ -225,6 +227,7 @@ export interface EntryParts {
   readonly tap: TapWire | undefined
   readonly reservations: readonly Reservation[]
   readonly claims?: Claims | undefined
+  readonly identity?: Identity | undefined
   /** Codes of what shadow mode held back. */
   readonly wouldReject?: readonly string[]
 }
@@ -242,6 +245,7 @@ export function makeEntry(parts: EntryParts): PluginEntry {
     ...(parts.tap === undefined ? {} : { protocol: parts.tap.protocol }),
     ...(parts.reservations.length === 0 ? {} : { reservations: JSON.stringify(parts.reservations) }),
     ...(parts.claims === undefined ? {} : { claims: JSON.stringify(parts.claims) }),
+    ...(parts.identity === undefined ? {} : { identity: JSON.stringify(parts.identity) }),
     ...(parts.wouldReject === undefined || parts.wouldReject.length === 0 ? {} : { would_reject: parts.wouldReject }),
   }
 }

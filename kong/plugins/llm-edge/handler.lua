@@ -126,6 +126,7 @@ function LlmEdge.log()
       reservations = entry.reservations,
       would_reject = entry.would_reject,
       claims = entry.claims,
+      identity = entry.identity,
     }
   end)
   local shared = kong.ctx.shared

@@ -7,9 +7,10 @@ import { tapWire } from '../../../policies/llm/tap-wire.ts'
 import {
   type PassVerdict,
   type Pipeline,
+  provenBy,
   type RejectVerdict,
   type Verdict,
-  withClaims,
+  withProven,
 } from '../../../policies/pipeline.ts'
 import type {
   Caller,
@@ -24,6 +25,7 @@ import type {
 import { refusalReply } from '../../../policies/reply.ts'
 import { publish } from '../../../policies/telemetry.ts'
 import { REFUSAL_KEY, type Refusal } from '../ending.ts'
+import { AUTHENTICATOR, readIdentity } from '../identity.ts'
 import {
   CONTRACT_VERSION,
   entryKey,
@@ -96,7 +98,7 @@ async function decide(kong: KongPdk, turn: Turn, seen: Seen, options: AccessOpti
     seen.exchange = exchange
     seen.facts = facts
     if (facts?.headers_truncated === true) return TRUNCATED
-    return await options.pipeline.decide(seesClaims(options) ? withEarlierClaims(exchange, kong, turn) : exchange)
+    return await options.pipeline.decide(withEarlier(exchange, kong, turn, options))
   } catch (error) {
     reportFault(options, error)
     return UNAVAILABLE
@@ -110,11 +112,17 @@ function seesClaims({ plugin, pipeline }: AccessOptions): boolean {
   return pipeline.readsClaims && plugin !== VERIFIER
 }
 
-function withEarlierClaims(exchange: Exchange, kong: KongPdk, turn: Turn): Exchange {
+/** The caller, with what earlier plugins found out. Each look is a round trip: none where it can find nothing. */
+function withEarlier(exchange: Exchange, kong: KongPdk, turn: Turn, options: AccessOptions): Exchange {
   let reading: MaybePromise<Caller> | undefined
+  const entryOf = (plugin: string) => turn.call(() => kong.ctx.shared.get(entryKey(plugin)))
   async function read(): Promise<Caller> {
-    const claims = readClaims(VERIFIER, await turn.call(() => kong.ctx.shared.get(entryKey(VERIFIER))))
-    return claims === undefined ? exchange.caller() : withClaims(exchange, claims)
+    const caller = await exchange.caller()
+    // A credential of Kong's own goes before one of the pack's.
+    const asks = caller.credential === undefined && options.plugin !== AUTHENTICATOR
+    const identity = asks ? readIdentity(await entryOf(AUTHENTICATOR)) : undefined
+    const claims = seesClaims(options) ? readClaims(VERIFIER, await entryOf(VERIFIER)) : undefined
+    return withProven({ caller: () => caller }, provenBy({ claims, identity }))
   }
   return {
     ...exchange,
@@ -138,6 +146,7 @@ async function letThrough(kong: KongPdk, verdict: PassVerdict, seen: Seen, optio
       tap: verdict.tap === undefined || !withEdge ? undefined : tapWire(verdict.tap),
       reservations: verdict.reservations,
       claims: verdict.claims,
+      identity: verdict.identity,
       wouldReject: verdict.wouldReject.map(({ code }) => code),
     })
     marked = true

@@ -1,6 +1,7 @@
 /** The log phase of a plugin that watches how requests end: refused ones, and those that it never saw, included. */
 
 import { CODES, type Code } from '../../../policies/errors.ts'
+import { provenBy } from '../../../policies/pipeline.ts'
 import type { Caller, Ending, Outcome, PolicyVerdict, Reservation, RouteRef } from '../../../policies/policy.ts'
 import {
   ENDING_KEY,
@@ -140,9 +141,10 @@ export interface EndedRequest {
 export function endingOf({ ending, serialized, outcome, reservations }: EndedRequest): Ending {
   const { caller, ...logged } = readLogged(serialized)
   const claims = ending.entries.findLast((entry) => entry.claims !== undefined)?.claims
+  const identity = ending.entries.findLast((entry) => entry.identity !== undefined)?.identity
   return {
     ...logged,
-    caller: claims === undefined ? caller : { ...caller, claims },
+    caller: { ...caller, ...provenBy({ claims, identity }) },
     outcome,
     verdicts: verdictsIn(ending),
     reservations,
