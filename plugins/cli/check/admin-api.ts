@@ -1,0 +1,123 @@
+/** Reads a running Kong's configuration from its Admin API, page by page. Only GET, and only from the given origin. */
+
+import { PortcullisError } from '../../../policies/errors.ts'
+import { MAX_FILE_BYTES, type Places } from './document.ts'
+import { EntityCollector, type KongConfig } from './entities.ts'
+import { isRaw, type Raw, rawList, text } from './place.ts'
+
+const MAX_PAGES = 1000
+const PAGE_SIZE = 1000
+const TIMEOUT_MS = 10_000
+
+const CREDENTIAL_PATHS = {
+  'key-auths': 'keyauth_credentials',
+  jwts: 'jwt_secrets',
+  'basic-auths': 'basicauth_credentials',
+  'hmac-auths': 'hmacauth_credentials',
+  oauth2: 'oauth2_credentials',
+} as const
+
+export interface AdminApi {
+  readonly url: string
+  /** Sent with every request, such as a token. */
+  readonly headers: Readonly<Record<string, string>>
+}
+
+/** @throws {PortcullisError} `unreachable_admin` when a list cannot be read whole. */
+export async function readAdminApi(admin: AdminApi, places: Places): Promise<KongConfig> {
+  const base = baseOf(admin.url)
+  const shown = base.href.replace(/\/$/, '')
+  const lists = async (path: string, optional = false): Promise<readonly Raw[]> => {
+    const rows = await readList(base, path, admin.headers, optional)
+    for (const row of rows) places.note(row, { file: `${shown}/${path}/${text(row.id) ?? ''}` })
+    return rows
+  }
+  const collector = new EntityCollector((value) => places.of(value) ?? { file: shown })
+  for (const raw of await lists('services')) collector.service(raw)
+  for (const raw of await lists('routes')) collector.route(raw, raw.service)
+  for (const raw of await lists('consumers')) collector.consumer(raw)
+  for (const raw of await lists('plugins')) collector.plugin(raw, raw.config)
+  for (const [path, type] of Object.entries(CREDENTIAL_PATHS))
+    for (const raw of await lists(path, true)) collector.credential(type, raw, raw.consumer)
+  return collector.finish(false)
+}
+
+function baseOf(url: string): URL {
+  const base = new URL(url.endsWith('/') ? url : `${url}/`)
+  if (base.username !== '' || base.password !== '' || base.search !== '' || base.hash !== '')
+    throw new PortcullisError('bad_admin_url', 'give the Admin API’s URL without user, password or query')
+  return base
+}
+
+async function readList(
+  base: URL,
+  path: string,
+  headers: AdminApi['headers'],
+  optional: boolean,
+): Promise<readonly Raw[]> {
+  const rows: Raw[] = []
+  const seen = new Set<string>()
+  let next: URL | undefined = new URL(`${path}?size=${PAGE_SIZE}`, base)
+  while (next !== undefined) {
+    if (seen.has(next.href) || seen.size >= MAX_PAGES) throw unreachable(path, 'its pages do not end')
+    seen.add(next.href)
+    const page = await readPage(next, path, headers, optional)
+    if (page === undefined) return rows
+    rows.push(...rawList(page.data))
+    next = following(page.next, next, base, path)
+  }
+  return rows
+}
+
+function following(next: unknown, current: URL, base: URL, path: string): URL | undefined {
+  if (typeof next !== 'string' || next === '') return undefined
+  if (!URL.canParse(next, current.href)) throw unreachable(path, 'its next page is no address')
+  // Kong leaves out the prefix under which a proxy offers it.
+  const url = new URL(path + new URL(next, current).search, base)
+  if (new URL(next, current).origin !== base.origin) throw unreachable(path, 'its next page is on another host')
+  return url
+}
+
+async function readPage(
+  url: URL,
+  path: string,
+  headers: AdminApi['headers'],
+  optional: boolean,
+): Promise<Raw | undefined> {
+  let reply: Response
+  try {
+    reply = await fetch(url, { headers, redirect: 'error', signal: AbortSignal.timeout(TIMEOUT_MS) })
+  } catch (error) {
+    throw unreachable(path, error instanceof Error ? error.name : 'no answer')
+  }
+  // The list of a plugin that Kong has not loaded.
+  if (reply.status === 404 && optional) return undefined
+  if (!reply.ok) throw unreachable(path, `status ${reply.status}`)
+  const page = parsed(await bounded(reply, path))
+  if (!isRaw(page) || !Array.isArray(page.data)) throw unreachable(path, 'the answer is no list of an Admin API')
+  return page
+}
+
+async function bounded(reply: Response, path: string): Promise<string> {
+  const chunks: Uint8Array[] = []
+  let size = 0
+  for await (const chunk of reply.body ?? []) {
+    size += chunk.length
+    if (size > MAX_FILE_BYTES) throw unreachable(path, 'the answer is too large')
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks).toString('utf8')
+}
+
+function parsed(body: string): unknown {
+  try {
+    return JSON.parse(body)
+  } catch {
+    // Refused by the caller, like every other answer that is no list.
+    return undefined
+  }
+}
+
+function unreachable(path: string, why: string): PortcullisError {
+  return new PortcullisError('unreachable_admin', `could not read /${path} of the Admin API: ${why}`)
+}

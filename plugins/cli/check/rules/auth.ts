@@ -1,0 +1,94 @@
+/** Who may come in. */
+
+import type { Consumer, Plugin } from '../entities.ts'
+import { memberAt, text } from '../place.ts'
+import { AUTH_PLUGINS } from '../priorities.ts'
+import type { Hit, Rule } from '../rule.ts'
+import { nameOf, type RouteView, type Site, type View } from '../site.ts'
+
+/** Plugins of this view that let in only whom they know. */
+function authIn({ plugins }: View): readonly Plugin[] {
+  return AUTH_PLUGINS.flatMap((name) => plugins.get(name) ?? [])
+}
+
+/** A plugin of the pack that by itself refuses whoever has proved nothing. */
+function packRefuses({ plugins }: View): boolean {
+  const gateway = plugins.get('llm-gateway')
+  const judges = [
+    plugins.get('llm-api-key')?.config,
+    plugins.get('llm-scope')?.config,
+    memberAt(gateway?.config, 'api_key'),
+    memberAt(gateway?.config, 'scope'),
+  ]
+  return (
+    gateway?.config.mode !== 'shadow' &&
+    judges.some((config) => config !== undefined && memberAt(config, 'mode') !== 'shadow')
+  )
+}
+
+export const routeWithoutAuth: Rule = {
+  id: 'route-without-auth',
+  severity: 'error',
+  title: 'A route to a model that anybody may call',
+  why: 'Without authentication nobody is limited as a consumer, and whoever finds the address spends your money.',
+  fix: 'Add key-auth (with llm-key before it), jwt, or llm-api-key to the route, its service, or globally.',
+  *find({ routes }) {
+    for (const { route, views } of routes)
+      for (const view of views.slice(0, 1))
+        if (authIn(view).length === 0 && !packRefuses(view))
+          yield {
+            place: route.place,
+            what: `${nameOf(view)} has no authentication plugin`,
+            on: [route, route.service],
+          }
+  },
+}
+
+export const anonymousAllowed: Rule = {
+  id: 'anonymous-allowed',
+  severity: 'error',
+  title: 'A caller without a credential comes in as the anonymous consumer',
+  why: 'All strangers then share what the anonymous consumer may do, limits included: it is no identity.',
+  fix: 'Drop `anonymous`; where two authentication plugins need it, let llm-scope or llm-api-key refuse who proved nothing, or put request-termination (401) on the anonymous consumer.',
+  *find(site) {
+    for (const routeView of site.routes) {
+      const [view] = routeView.views
+      if (view === undefined) continue
+      const auth = authIn(view)
+      // One that has no `anonymous` refuses by itself, whatever the others let in.
+      if (auth.length === 0 || auth.some(({ config }) => text(config.anonymous) === undefined)) continue
+      for (const plugin of auth) if (!refusesStrangers(site, routeView, view, plugin)) yield letsIn(view, plugin)
+    }
+  },
+}
+
+function letsIn(view: View, plugin: Plugin): Hit {
+  return {
+    place: plugin.place,
+    what: `${plugin.name} lets callers without a credential pass on ${nameOf(view)}, and nothing behind it refuses them`,
+    on: [plugin, view.route],
+  }
+}
+
+function refusesStrangers({ config }: Site, { views }: RouteView, view: View, plugin: Plugin): boolean {
+  if (packRefuses(view)) return true
+  const name = plugin.config.anonymous
+  const anonymous: Consumer | undefined = config.consumers.find(({ id, name: known }) => id === name || known === name)
+  const theirs = views.find(({ consumer }) => consumer !== undefined && consumer === anonymous)
+  return theirs?.plugins.has('request-termination') ?? false
+}
+
+export const preflightUnauthenticated: Rule = {
+  id: 'preflight-unauthenticated',
+  severity: 'warning',
+  title: 'OPTIONS requests skip authentication',
+  why: 'With `run_on_preflight: false` an OPTIONS request reaches the upstream, with your key, for anybody.',
+  fix: 'Leave `run_on_preflight` at true, and let the cors plugin answer preflights.',
+  *find({ routes }) {
+    for (const { views } of routes)
+      for (const view of views)
+        for (const plugin of authIn(view))
+          if (plugin.config.run_on_preflight === false)
+            yield { place: plugin.place, what: `${plugin.name} has run_on_preflight: false`, on: [plugin] }
+  },
+}

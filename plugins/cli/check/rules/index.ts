@@ -1,0 +1,66 @@
+/** Every rule of `portcullis check`, in the order of the documentation. */
+
+import type { Rule } from '../rule.ts'
+import { anonymousAllowed, preflightUnauthenticated, routeWithoutAuth } from './auth.ts'
+import {
+  addedNotReplaced,
+  clientKeyInClear,
+  credentialsForwarded,
+  keyTooOld,
+  secretInClear,
+  vaultNotResolved,
+} from './credentials.ts'
+import {
+  adminExposed,
+  bodyBuffers,
+  debugLog,
+  oldTls,
+  pluginServer,
+  queryInAccessLog,
+  socketTimeout,
+  trustsEverybody,
+} from './deployment.ts'
+import { guardIncomplete, guardMissing, guardUnmeetable } from './guard.ts'
+import { keysInLogs, promptsInLogs } from './logs.ts'
+import { consumerGroup, edgeMissing, editsAfterScope, keyHeaderMismatch, neverApplies } from './order.ts'
+import { bodyCaps, configRefused, inShadow, localCounters, unlimitedCallers } from './plugin-config.ts'
+import { httpAllowed, protocolUnmetered, upstreamInClear, upstreamUnverified } from './transport.ts'
+
+export const RULES: readonly Rule[] = [
+  routeWithoutAuth,
+  anonymousAllowed,
+  preflightUnauthenticated,
+  httpAllowed,
+  upstreamInClear,
+  upstreamUnverified,
+  protocolUnmetered,
+  guardMissing,
+  guardIncomplete,
+  guardUnmeetable,
+  editsAfterScope,
+  edgeMissing,
+  keyHeaderMismatch,
+  neverApplies,
+  consumerGroup,
+  configRefused,
+  unlimitedCallers,
+  bodyCaps,
+  credentialsForwarded,
+  addedNotReplaced,
+  secretInClear,
+  clientKeyInClear,
+  vaultNotResolved,
+  keyTooOld,
+  keysInLogs,
+  promptsInLogs,
+  pluginServer,
+  socketTimeout,
+  bodyBuffers,
+  oldTls,
+  adminExposed,
+  trustsEverybody,
+  queryInAccessLog,
+  debugLog,
+  inShadow,
+  localCounters,
+]

@@ -1,0 +1,62 @@
+/** What would end up in logs. */
+
+import { isRaw, memberAt, text } from '../place.ts'
+import type { Rule } from '../rule.ts'
+import { nameOf } from '../site.ts'
+
+const LOGGERS = ['http-log', 'file-log', 'tcp-log', 'udp-log', 'syslog', 'loggly']
+
+/** Where Kong's log line shows credentials: headers but Authorization, and the address with its query. */
+const SENSITIVE = ['request.headers', 'request.querystring', 'request.uri', 'request.url', 'upstream_uri']
+
+/** Lua that reads what a prompt is in. */
+const READS_BODY = /get_(raw_)?body|request_body|get_body_data|get_body_file|body_filter|resp_body|buffered_body/
+
+const BLANK = /^\s*return(\s+nil)?\s*;?\s*$/
+
+export const keysInLogs: Rule = {
+  id: 'keys-in-logs',
+  severity: 'error',
+  title: 'A logging plugin that writes keys',
+  why: 'Kong’s log line holds every request header but Authorization, and the address with its query: the provider’s key that was put in, and the `?key=` of Gemini clients.',
+  fix: 'Use llm-audit-log, or blank the fields with custom_fields_by_lua: request.headers, request.querystring, request.uri, request.url and upstream_uri, each `return nil`.',
+  *find({ routes }) {
+    for (const { views } of routes)
+      for (const view of views)
+        for (const name of LOGGERS) {
+          const plugin = view.plugins.get(name)
+          if (plugin === undefined) continue
+          const fields = isRaw(plugin.config.custom_fields_by_lua) ? plugin.config.custom_fields_by_lua : {}
+          const left = SENSITIVE.filter((field) => !BLANK.test(text(fields[field]) ?? ''))
+          if (left.length > 0)
+            yield { place: plugin.place, what: `${name} writes ${left.join(', ')} of ${nameOf(view)}`, on: [plugin] }
+        }
+  },
+}
+
+export const promptsInLogs: Rule = {
+  id: 'prompts-in-logs',
+  severity: 'error',
+  title: 'Prompts or answers are written to a log',
+  why: 'Personal data and secrets of prompts end up, unredacted, where many can read them.',
+  fix: 'Switch payload logging off, and use llm-audit-log with `content: redacted` or `hash`.',
+  *find({ routes }) {
+    for (const { views } of routes)
+      for (const { plugins } of views) {
+        for (const plugin of plugins.values()) {
+          const places = ['logging', 'llm'].map((member) =>
+            member === 'llm' ? memberAt(plugin.config, 'llm', 'logging') : memberAt(plugin.config, member),
+          )
+          if (places.some((logging) => memberAt(logging, 'log_payloads') === true))
+            yield { place: plugin.place, what: `${plugin.name} has log_payloads: true`, on: [plugin] }
+        }
+        for (const name of [...LOGGERS, 'opentelemetry', 'zipkin']) {
+          const plugin = plugins.get(name)
+          const fields = plugin?.config.custom_fields_by_lua
+          if (plugin === undefined || !isRaw(fields)) continue
+          if (Object.values(fields).some((lua) => READS_BODY.test(text(lua) ?? '')))
+            yield { place: plugin.place, what: `${name} reads bodies in custom_fields_by_lua`, on: [plugin] }
+        }
+      }
+  },
+}

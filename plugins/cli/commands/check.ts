@@ -1,0 +1,146 @@
+/** `portcullis check`: what is unsafe in a Kong configuration. */
+
+import { readFile } from 'node:fs/promises'
+import { type Command, Option } from 'commander'
+import { PortcullisError } from '../../../policies/errors.ts'
+import type { Places } from '../check/document.ts'
+import type { KongConfig } from '../check/entities.ts'
+import type { Environment } from '../check/environment.ts'
+import { EXIT, type Finish, type Io } from '../io.ts'
+
+interface CheckOptions {
+  readonly env: readonly string[]
+  readonly format: 'text' | 'json' | 'sarif'
+  readonly json?: true
+  readonly failOn: 'error' | 'warning' | 'note'
+  readonly ignore: readonly string[]
+  readonly allRoutes?: true
+  readonly explain?: true
+  readonly listRules?: true
+}
+
+const ADMIN_HEADER = 'PORTCULLIS_ADMIN_HEADER'
+
+export function addCheck(program: Command, io: Io, finish: Finish): void {
+  program
+    .command('check')
+    .description('Looks for what is unsafe in a Kong configuration: declarative files, or a running Admin API.')
+    .argument(
+      '[sources...]',
+      'declarative files (format 3.0, YAML or JSON; several are taken together), or one URL of an Admin API',
+    )
+    .option(
+      '--env <file>',
+      'variables of the nodes: an environment file or a compose file; may be given again',
+      collect,
+      [],
+    )
+    .addOption(new Option('--format <format>', 'how to print').choices(['text', 'json', 'sarif']).default('text'))
+    .option('--json', 'the same as --format json')
+    .addOption(
+      new Option('--fail-on <severity>', 'least severity that ends with 1')
+        .choices(['error', 'warning', 'note'])
+        .default('warning'),
+    )
+    .option('--ignore <rule>', 'leave a rule out; may be given again', collect, [])
+    .option('--all-routes', 'judge every route, not only those that lead to a model')
+    .option('--explain', 'say also why each finding matters')
+    .option('--list-rules', 'print every rule, as Markdown')
+    .addHelpText(
+      'after',
+      `\nA header for the Admin API, such as a token, is read from ${ADMIN_HEADER} as "Name: value".`,
+    )
+    .action(async (sources: readonly string[], options: CheckOptions) => finish(await check(sources, options, io)))
+}
+
+function collect(value: string, before: readonly string[]): readonly string[] {
+  return [...before, value]
+}
+
+async function check(sources: readonly string[], options: CheckOptions, io: Io) {
+  const [{ RULES }, { Places }, { createSite }, { audit, isAtLeast }, report, { loadJudge }, { createRedactor }] =
+    await Promise.all([
+      import('../check/rules/index.ts'),
+      import('../check/document.ts'),
+      import('../check/site.ts'),
+      import('../check/collect.ts'),
+      import('../check/report.ts'),
+      import('../check/policies.ts'),
+      import('../../../policies/redaction/index.ts'),
+    ])
+  if (options.listRules) {
+    io.out(`${report.rulesTable(RULES)}\n`)
+    return EXIT.ok
+  }
+  const unknown = options.ignore.filter((id) => !RULES.some((rule) => rule.id === id))
+  if (unknown.length > 0) throw new PortcullisError('unknown_rule', `--ignore names no rule: ${unknown.join(', ')}`)
+  if (sources.length === 0) throw new PortcullisError('no_source', 'name a declarative file or the URL of an Admin API')
+
+  const places = new Places()
+  const config = await readConfig(sources, places, io)
+  const environment = await readEnvironments(options.env)
+  const redactor = createRedactor({ families: ['secret'] })
+  const site = createSite(config, {
+    now: Date.now(),
+    allRoutes: options.allRoutes === true,
+    isSecret: (value) => redactor.find(value).length > 0,
+    judge: await loadJudge(),
+    ...(environment === undefined ? {} : { environment }),
+  })
+  const rules = RULES.filter(({ id }) => !options.ignore.includes(id))
+  // Names come from the configuration: one may be a secret, or move the cursor of a terminal.
+  const shown = (value: string) => redactor.redact(value).text.replace(/\p{Cc}/gu, '?')
+  const findings = audit(site, rules, shown)
+
+  const format = options.json ? 'json' : options.format
+  if (format === 'json') io.out(report.asJson(findings))
+  else if (format === 'sarif') io.out((await import('../check/sarif.ts')).asSarif(findings, RULES))
+  else io.out(report.asText(findings, options.explain === true))
+  const failing = findings.some(({ rule, acknowledged }) => !acknowledged && isAtLeast(rule.severity, options.failOn))
+  return failing ? EXIT.findings : EXIT.ok
+}
+
+async function readConfig(sources: readonly string[], places: Places, io: Io): Promise<KongConfig> {
+  const urls = sources.filter((source) => /^https?:\/\//i.test(source))
+  const [url] = urls
+  if (url !== undefined) {
+    if (sources.length > 1) throw new PortcullisError('mixed_sources', 'give either files or one Admin API')
+    const { readAdminApi } = await import('../check/admin-api.ts')
+    return readAdminApi({ url, headers: adminHeaders(io.env[ADMIN_HEADER]) }, places)
+  }
+  const [{ readDeclarative }, { readDocument }] = await Promise.all([
+    import('../check/declarative.ts'),
+    import('../check/document.ts'),
+  ])
+  const files = await Promise.all(
+    sources.map(async (path) => ({ path, root: readDocument(await readSource(path), path, places) })),
+  )
+  return readDeclarative(files, places)
+}
+
+async function readSource(path: string): Promise<string> {
+  try {
+    return await readFile(path, 'utf8')
+  } catch (error) {
+    throw new PortcullisError(
+      'unreadable_file',
+      `${path}: cannot be read (${String((error as { code?: unknown }).code)})`,
+    )
+  }
+}
+
+function adminHeaders(header: string | undefined): Readonly<Record<string, string>> {
+  if (header === undefined || header === '') return {}
+  const [, name, value] = /^([\w-]+):\s*([^\r\n]+)$/.exec(header) ?? []
+  if (name === undefined || value === undefined)
+    throw new PortcullisError('bad_admin_header', `${ADMIN_HEADER} must read "Name: value"`)
+  return { [name]: value }
+}
+
+async function readEnvironments(paths: readonly string[]): Promise<Environment | undefined> {
+  const { readEnvironment } = await import('../check/environment.ts')
+  const read = await Promise.all(paths.map((path) => readEnvironment(path)))
+  const [first] = read
+  if (first === undefined) return undefined
+  return { file: first.file, variables: new Map(read.flatMap(({ variables }) => [...variables])) }
+}
