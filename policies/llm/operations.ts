@@ -115,7 +115,11 @@ export function recognise(method: string, path: string, extra: readonly ExtraOpe
     const operation = protocol.recognise(verb, path)
     if (operation !== undefined) return operation
   }
-  return find(UNMETERED, verb, path)
+  const unmetered = find(UNMETERED, verb, path)
+  // A name may hold colons: `models/x:generateContent` must not pass for a model to be read.
+  return unmetered !== undefined && PROTOCOLS.some((protocol) => protocol.recognise('POST', path))
+    ? undefined
+    : unmetered
 }
 
 function find(table: PathTable<Operation>, method: string, path: string): Operation | undefined {

@@ -296,8 +296,6 @@ const BESIDE: readonly ScopeCase[] = [
       '%6dodel=gpt-5',
       'model%5B%5D=gpt-5',
       'model[0]=gpt-5',
-      'x;model=gpt-5',
-      'x?model=gpt-5',
       'model',
       'models=gpt-5',
       'deployment_id=gpt-5',
@@ -311,6 +309,15 @@ const BESIDE: readonly ScopeCase[] = [
       path: `/v1/chat/completions?${query}`,
       body: OK,
       expect: 'refused',
+    }),
+  ),
+  // Kong's key-auth writes the query anew, and encodes the separators.
+  ...['x;model=gpt-5', 'x?model=gpt-5'].map(
+    (query): ScopeCase => ({
+      what: `query: ${query}`,
+      path: `/v1/chat/completions?${query}`,
+      body: OK,
+      expect: 'judged',
     }),
   ),
   {
@@ -456,6 +463,15 @@ const IN_PATH: readonly ScopeCase[] = [
     body: `{"Model":"models/gemini-2.5-pro",${CONTENTS.slice(1)}`,
     expect: 'refused',
   },
+  ...['GET', 'HEAD', 'DELETE'].map(
+    (method): ScopeCase => ({
+      what: `Gemini: a verb with ${method}`,
+      method,
+      path: `${GEMINI}/gemini-2.5-pro:streamGenerateContent`,
+      body: CONTENTS,
+      expect: 'refused',
+    }),
+  ),
   { what: 'Gemini: an unknown verb', path: `${GEMINI}/gemini-2.0-flash:tuneModel`, body: CONTENTS, expect: 'refused' },
   {
     what: 'Gemini: a batch',

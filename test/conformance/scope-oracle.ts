@@ -8,15 +8,18 @@ import type { Received } from '../support/model/index.ts'
 
 /** Paths and methods that the caller of the cases may reach, with the models that may answer there. */
 export const MAY: readonly (readonly [request: RegExp, models: RegExp])[] = [
-  [/^POST \/v1\/(?:chat\/)?completions$/, /^(?:gpt-4o-mini|claude-haiku-.*)$/],
+  [
+    /^POST (?:\/v1|\/openai|\/openai\/v1)?\/(?:chat\/)?completions$/,
+    /^(?:gpt-4o-mini|claude-haiku-.*|gemini-2\.0-flash)$/,
+  ],
   [/^POST \/openai\/deployments\/gpt-4o-mini\/chat\/completions$/, /^gpt-4o-mini$/],
-  [/^POST \/v1\/messages$/, /^claude-haiku-.*$/],
+  [/^POST \/v1\/messages(?:\/count_tokens)?$/, /^(?:gpt-4o-mini|claude-haiku-.*|gemini-2\.0-flash)$/],
   [/^POST \/v1\/messages\/batches$/, /^claude-haiku-4-5$/],
   [/^POST \/v1beta\/models\/gemini-2\.0-flash:(?:stream)?generatecontent$/, /^(?:models\/)?gemini-2\.0-flash$/],
-  [/^POST \/v1\/embeddings$/, /^text-embedding-3-small$/],
+  [/^POST (?:\/v1)?\/embeddings$/, /^text-embedding-3-small$/],
   [/^POST \/v1\/images\/(?:generations|edits)$/, /^dall-e-2$/],
   [/^POST \/v1\/audio\/(?:transcriptions|translations)$/, /^whisper-1$/],
-  [/^(?:GET|HEAD) \/v1\/models(?:\/gpt-5)?$/, /^$/],
+  [/^(?:GET|HEAD) (?:\/v1(?:beta)?)?\/models(?:\/[a-z0-9.-]+){0,2}$/, /^/],
 ]
 
 /** Everything about a received request that the caller may not have; empty when all of it is allowed. */

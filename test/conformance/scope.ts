@@ -69,12 +69,12 @@ export function scopeConformance(name: string, start: (setup: ScopeSetup) => Pro
   })
 }
 
-function describeReceived({ method, url, body }: Received): string {
+export function describeReceived({ method, url, body }: Received): string {
   return `${method} ${url} ${body.toString('latin1').slice(0, 300)}`
 }
 
 /** Byte for byte, on a connection of its own. Status 0 when the gateway just hung up. */
-function exchange(
+export function exchange(
   gateway: ScopeGateway,
   asked: ScopeCase,
 ): Promise<{ readonly status: number; readonly text: string }> {

@@ -1,24 +1,4 @@
-import { init } from '../../../plugins/express-gateway/index.ts'
 import { scopeConformance } from '../../conformance/scope.ts'
-import { startGateway } from '../../plugins/express-gateway/support/gateway.ts'
+import { startScopeGateway } from '../../plugins/express-gateway/support/scope-gateway.ts'
 
-scopeConformance('Express Gateway 1.16', async ({ upstreamUrl, scope, tags }) => {
-  const judged = [{ 'llm-key': null }, { 'key-auth': null }, { 'llm-scope': { action: scope } }]
-  const gateway = await startGateway({
-    plugin: init,
-    consumers: [{ username: 'ada', tags }],
-    config: {
-      apiEndpoints: { strip: { host: '*', paths: '/strip/*' }, llm: { host: '*', paths: '/*' } },
-      serviceEndpoints: { model: { url: upstreamUrl } },
-      policies: ['llm-key', 'key-auth', 'llm-scope', 'proxy'],
-      pipelines: {
-        strip: {
-          apiEndpoints: ['strip'],
-          policies: [...judged, { proxy: { action: { serviceEndpoint: 'model', stripPath: true } } }],
-        },
-        llm: { apiEndpoints: ['llm'], policies: [...judged, { proxy: { action: { serviceEndpoint: 'model' } } }] },
-      },
-    },
-  })
-  return { baseUrl: gateway.baseUrl, key: gateway.keys.ada ?? '', stop: () => gateway.stop() }
-})
+scopeConformance('Express Gateway 1.16', startScopeGateway)
