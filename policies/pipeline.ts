@@ -229,18 +229,25 @@ export interface Proven {
   readonly identity?: Identity
 }
 
+type MaybeProven = { readonly [K in keyof Proven]?: Proven[K] | undefined }
+
 function provesNothing({ claims, identity }: Proven): boolean {
   return claims === undefined && identity === undefined
 }
 
 /** Of a decision or a verdict, what it says about the caller. */
-export function provenBy({ claims, identity }: { readonly [K in keyof Proven]?: Proven[K] | undefined }): Proven {
+export function provenBy({ claims, identity }: MaybeProven): Proven {
   return { ...(claims === undefined ? {} : { claims }), ...(identity === undefined ? {} : { identity }) }
 }
 
 /** The caller, with what was proven on the way here. */
-export async function withProven(exchange: Pick<Exchange, 'caller'>, { claims, identity }: Proven): Promise<Caller> {
-  return { ...(await exchange.caller()), ...(claims === undefined ? {} : { claims }), ...identity }
+export async function withProven(exchange: Pick<Exchange, 'caller'>, proven: Proven): Promise<Caller> {
+  return { ...(await exchange.caller()), ...callerParts(proven) }
+}
+
+/** What of a caller was proven: to be put over what the gateway knows. */
+export function callerParts({ claims, identity }: MaybeProven): Partial<Caller> {
+  return { ...(claims === undefined ? {} : { claims }), ...identity }
 }
 
 function reportFault(logger: Logger, where: string, error: unknown): void {

@@ -42,7 +42,15 @@ export function createRequestBody(request: EgRequest, given: Readable | undefine
 
   async function read(maxBytes: number): Promise<Uint8Array | undefined> {
     reading ??= isEmpty() ? Promise.resolve(undefined) : collect(maxBytes)
-    const whole = await reading
+    const current = reading
+    let whole: Uint8Array | undefined
+    try {
+      whole = await current
+    } catch (error) {
+      // Nothing is lost: a policy that looks on may let it pass, and the next may read more.
+      if (reading === current && error instanceof RefusedRead && error.code === 'request_too_large') reading = undefined
+      throw error
+    }
     if (whole !== undefined && whole.length > maxBytes) throw tooLarge(maxBytes)
     return whole
   }
@@ -113,12 +121,13 @@ function collectFrom(from: Readable, maxBytes: number, length: number | undefine
     }
     const onData = (piece: Buffer): void => {
       size += piece.length
+      pieces.push(piece)
       if (size > maxBytes) {
         stop()
+        from.unshift(Buffer.concat(pieces))
         reject(tooLarge(maxBytes))
         return
       }
-      pieces.push(piece)
       if (length !== undefined && size >= length) done()
     }
     from.on('data', onData).on('end', done).on('error', gone).on('close', gone)

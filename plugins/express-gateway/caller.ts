@@ -111,7 +111,7 @@ function tokenCredential(user: Readonly<Record<string, unknown>>): Credential {
   }
 }
 
-function consumerOf(user: Readonly<Record<string, unknown>>): Consumer {
+export function consumerOf(user: Readonly<Record<string, unknown>>): Consumer {
   return {
     id: String(user.id),
     ...(typeof user.username === 'string' ? { username: user.username } : {}),

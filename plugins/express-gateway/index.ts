@@ -16,7 +16,7 @@ import { asList } from './pipelines.ts'
 /** Of the plugin interface, not of this package. */
 export const version = '1.2.0'
 
-export const policies = ['llm-key', apiKey.name, scope.name, tokenLimit.name]
+export const policies = ['llm-key', auditLog.name, apiKey.name, scope.name, tokenLimit.name]
 
 /** Settings under `plugins` in `system.config.yml`. */
 export const schema = {
@@ -38,9 +38,9 @@ export function init(context: PluginContext): void {
   const synchronousConditions = asList(context.settings.synchronous_conditions).map(String)
   answerBrokenRequests(context, deps.random.id)
   context.registerPolicy(llmKey({ logger, newId: deps.random.id, synchronousConditions }))
-  context.registerPolicy(adaptPolicy(apiKey, { deps, services: context.services, synchronousConditions }))
   const options = { deps, services: context.services, synchronousConditions, observers: observersOf(context, logger) }
   context.registerPolicy(adaptPolicy(auditLog, options))
+  context.registerPolicy(adaptPolicy(apiKey, options))
   context.registerPolicy(adaptPolicy(scope, options))
   context.registerPolicy(adaptPolicy(tokenLimit, options))
 }

@@ -59,7 +59,9 @@ export function llmKey({ logger, newId, synchronousConditions }: LlmKeyOptions):
         const found = findKey(request, scheme)
         if (found.type === 'refused') {
           const { status } = CODES.invalid_key
-          passage.refuse({ type: 'reject', status, code: 'invalid_key', message: found.message })
+          const reject = { type: 'reject', status, code: 'invalid_key', message: found.message } as const
+          passage.judging(NAME, undefined, Promise.resolve(reject))
+          passage.refuse(reject)
           return
         }
         moveKey(request, found, header.toLowerCase(), scheme)

@@ -6,8 +6,17 @@
 import type { ClientRequest, IncomingMessage } from 'node:http'
 import type { PassThrough, Readable } from 'node:stream'
 import { mergeTaps, type TapPlan } from '../../policies/llm/tap.ts'
-import { type PassVerdict, type Pipeline, type Proven, provenBy } from '../../policies/pipeline.ts'
-import type { Logger, Outcome, Reject } from '../../policies/policy.ts'
+import {
+  type PassVerdict,
+  type Pipeline,
+  type Proven,
+  provenBy,
+  type ReplyReaders,
+  type Verdict,
+  verdictsOf,
+} from '../../policies/pipeline.ts'
+import type { Logger, Outcome, PolicyVerdict, Reject, Reservation } from '../../policies/policy.ts'
+import { systemClock } from '../deps.ts'
 import { answer, convertErrors, protocolOf } from './answers.ts'
 import { createRequestBody } from './body.ts'
 import type { EgContext, EgRequest, EgResponse } from './eg.ts'
@@ -37,7 +46,7 @@ export interface PassageEnd {
   readonly path: string | undefined
   readonly outcome: Outcome
   readonly upstreamMs: number | undefined
-  readonly claims: Claims | undefined
+  readonly proven: Proven
   /** In the order in which they judged. */
   readonly verdicts: readonly PolicyVerdict[]
   readonly judges: ReadonlySet<Pipeline>
@@ -236,8 +245,8 @@ function createPassage(request: EgRequest, response: EgResponse, options: Passag
     judged.push(verdict.then((said) => ({ policy, pipeline, verdict: said })))
   }
 
-  function verifiedClaims(): Claims | undefined {
-    return held.map(({ verdict }) => verdict.claims).findLast((claims) => claims !== undefined)
+  function proven(): Proven {
+    return Object.assign({}, ...held.map(({ verdict }) => provenBy(verdict)))
   }
 
   async function end(): Promise<PassageEnd> {
@@ -247,7 +256,7 @@ function createPassage(request: EgRequest, response: EgResponse, options: Passag
       path,
       outcome: settled ?? outcome('unknown'),
       upstreamMs,
-      claims: verifiedClaims(),
+      proven: proven(),
       verdicts: judgements.flatMap(({ policy, verdict }) => verdictsOf(verdict, policy)),
       judges: new Set(judgements.flatMap(({ pipeline }) => pipeline ?? [])),
       readers,
@@ -298,7 +307,7 @@ function createPassage(request: EgRequest, response: EgResponse, options: Passag
     requestId,
     readBody: async (maxBytes) => editedBody() ?? body.read(maxBytes),
     get proven() {
-      return Object.assign({}, ...held.map(({ verdict }) => provenBy(verdict)))
+      return proven()
     },
     get over() {
       return response.destroyed || response.writableEnded

@@ -17,6 +17,8 @@ export interface Relay {
 }
 
 export interface RelayEvents {
+  /** A piece of the upstream's reply, decompressed where it is read at all. */
+  data(chunk: Uint8Array): void
   /** The upstream's reply is complete, or was ended on purpose; its last bytes are about to be sent. */
   ended(how: 'complete' | 'ended_early'): void
   /** The upstream broke off. */
@@ -107,6 +109,7 @@ function send(source: Readable, response: EgResponse, tap: ReplyTap | undefined,
   }
   source.on('data', (chunk: Buffer) => {
     guarded(() => {
+      events.data(chunk)
       forward(tap === undefined ? [chunk] : tap.push(chunk))
       if (tap?.cut === true) finish('ended_early', [])
     })

@@ -168,10 +168,14 @@ export type NotedCaller = Pick<Caller, 'address'> & {
   readonly credential?: { readonly id?: string; readonly fingerprint?: string }
 }
 
-/** What was noted when the request came knows more; what is known at the end is all there is of one refused before. */
+/**
+ * What was noted when the request came knows more than what is known at its end, but a policy may have identified the
+ * caller in between, and of a request refused before there is only the end.
+ */
 function callerOf(noted: NotedCaller | undefined, ended: NotedCaller | undefined): Part {
-  const consumer = noted?.consumer ?? ended?.consumer
-  const credential = noted?.credential ?? ended?.credential
+  const identified = ended?.credential?.fingerprint !== undefined
+  const consumer = identified ? ended.consumer : (noted?.consumer ?? ended?.consumer)
+  const credential = identified ? ended.credential : (noted?.credential ?? ended?.credential)
   const address = noted?.address || ended?.address
   return {
     ...optional('user.id', consumer?.id),

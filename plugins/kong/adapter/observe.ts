@@ -1,7 +1,7 @@
 /** The log phase of a plugin that watches how requests end: refused ones, and those that it never saw, included. */
 
 import { CODES, type Code } from '../../../policies/errors.ts'
-import { provenBy } from '../../../policies/pipeline.ts'
+import { callerParts } from '../../../policies/pipeline.ts'
 import type { Caller, Ending, Outcome, PolicyVerdict, Reservation, RouteRef } from '../../../policies/policy.ts'
 import {
   ENDING_KEY,
@@ -144,7 +144,7 @@ export function endingOf({ ending, serialized, outcome, reservations }: EndedReq
   const identity = ending.entries.findLast((entry) => entry.identity !== undefined)?.identity
   return {
     ...logged,
-    caller: { ...caller, ...provenBy({ claims, identity }) },
+    caller: { ...caller, ...callerParts({ claims, identity }) },
     outcome,
     verdicts: verdictsIn(ending),
     reservations,

@@ -4,6 +4,7 @@ import { onTestFinished } from 'vitest'
 import { createDeps } from '../../../../plugins/deps.ts'
 import { adaptPolicy } from '../../../../plugins/express-gateway/adapter.ts'
 import { init } from '../../../../plugins/express-gateway/index.ts'
+import { observersOf } from '../../../../plugins/express-gateway/observers.ts'
 import type { Policy } from '../../../../policies/policy.ts'
 import type { Fields } from '../../../../policies/schema/fields.ts'
 import { type Model, type ModelOptions, startModel } from '../../../support/model/index.ts'
@@ -39,7 +40,9 @@ export async function setStage(options: StageOptions = {}): Promise<Stage> {
       init({ ...context, settings: { synchronous_conditions: options.condition?.vouched === true ? ['mine'] : [] } })
       for (const policy of options.extra ?? []) {
         const deps = createDeps({ logger: QUIET })
-        context.registerPolicy(adaptPolicy(policy, { deps, services: context.services, synchronousConditions: [] }))
+        const { services } = context
+        const observers = observersOf(context, QUIET)
+        context.registerPolicy(adaptPolicy(policy, { deps, services, synchronousConditions: [], observers }))
       }
     },
     ...(options.condition === undefined ? {} : { conditions: [options.condition.handler] }),
