@@ -301,10 +301,10 @@ describe.skipIf(!haveRedisServer('portcullis limits'))('portcullis limits', () =
         expect((await portcullis(['reset', 'alice', ...named])).code).toBe(EXIT.ok)
         expect(await found('show', 'alice')).toEqual([])
         const [dead] = cluster.servers
-        dead?.freeze()
+        await dead?.freeze()
         const { code, out } = await portcullis(['show', 'shared', ...named])
         expect([code, out]).toEqual([EXIT.failed, ''])
-        dead?.thaw()
+        await dead?.thaw()
       } finally {
         await store.store.close()
         await cluster.close()

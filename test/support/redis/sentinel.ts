@@ -16,7 +16,8 @@ export interface RedisSentinels {
 export async function startSentinels(count = 3): Promise<RedisSentinels> {
   const name = 'portcullis-test'
   const directory = mkdtempSync(join(tmpdir(), 'portcullis-sentinel-'))
-  const master = await startRedis({ port: await freePort() })
+  // A replica joins at once, where the default waits for others to join with it.
+  const master = await startRedis({ port: await freePort(), args: ['--repl-diskless-sync-delay', '0'] })
   const replica = await startRedis({ port: await freePort(), args: ['--replicaof', master.host, String(master.port)] })
   await replicating(replica)
   const sentinels: RedisServer[] = []

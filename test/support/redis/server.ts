@@ -1,11 +1,13 @@
-/** Real redis-server processes on loopback, which a test may kill, stop and restart. */
+/** Real Redis servers on loopback, which a test may kill, stop and restart. */
 
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Redis, type RedisOptions } from 'ioredis'
+import { defaultBackend, type RedisBackend, type RedisProcess } from './backends.ts'
+
+export { redisServerVersion } from './backends.ts'
 
 const FIRST_PORT = 23_000
 const PORTS = 1_000
@@ -22,13 +24,15 @@ export interface RedisServer {
   /** Starts it again with the same arguments and an empty database. */
   restart(): Promise<void>
   /** SIGSTOP: connections stay open, nothing is answered. */
-  freeze(): void
-  thaw(): void
+  freeze(): Promise<void>
+  thaw(): Promise<void>
   close(): Promise<void>
 }
 
 export interface RedisServerOptions {
   readonly port?: number
+  /** What runs it; the best there is when absent. */
+  readonly backend?: RedisBackend
   /** Further arguments of redis-server, such as `--requirepass x`. */
   readonly args?: readonly string[]
   readonly sentinel?: boolean
@@ -36,32 +40,19 @@ export interface RedisServerOptions {
   readonly clientOptions?: ClientOptions
 }
 
-/** Undefined when there is none in the PATH. */
-export function redisServerVersion(): string | undefined {
-  const { status, stdout } = spawnSync('redis-server', ['--version'], { encoding: 'utf8' })
-  return status === 0 ? /v=(\S+)/.exec(stdout)?.[1] : undefined
-}
-
 export async function startRedis(options: RedisServerOptions = {}): Promise<RedisServer> {
   const directory = mkdtempSync(join(tmpdir(), 'portcullis-redis-'))
   const clients: Redis[] = []
   let port = options.port ?? (await freePort())
-  let child = await launch()
+  let running = await launch()
 
-  async function launch(): Promise<ChildProcess> {
+  async function launch(): Promise<RedisProcess> {
     for (let attempt = 0; ; attempt++) {
       const started = await tryLaunch(port, directory, options)
       if (started !== undefined) return started
       if (options.port !== undefined || attempt === 5) throw new Error(`redis-server does not start on port ${port}`)
       port = await freePort()
     }
-  }
-
-  async function kill(): Promise<void> {
-    if (child.exitCode !== null || child.signalCode !== null) return
-    const gone = new Promise((resolve) => child.once('exit', resolve))
-    child.kill('SIGKILL')
-    await gone
   }
 
   return {
@@ -75,50 +66,38 @@ export async function startRedis(options: RedisServerOptions = {}): Promise<Redi
       clients.push(client)
       return client
     },
-    kill,
+    kill: () => running.kill(),
     async restart() {
-      await kill()
+      await running.kill()
       const started = await tryLaunch(port, directory, options)
       if (started === undefined) throw new Error(`redis-server does not start again on port ${port}`)
-      child = started
+      running = started
     },
-    freeze() {
-      child.kill('SIGSTOP')
-    },
-    thaw() {
-      child.kill('SIGCONT')
-    },
+    freeze: () => running.freeze(),
+    thaw: () => running.thaw(),
     async close() {
       for (const client of clients) client.disconnect()
-      await kill()
+      await running.kill()
       rmSync(directory, { recursive: true, force: true })
     },
   }
 }
 
+/** Undefined when it ended before it took connections. */
 async function tryLaunch(
   port: number,
   directory: string,
-  { args = [], sentinel = false }: RedisServerOptions,
-): Promise<ChildProcess | undefined> {
+  { args = [], sentinel = false, backend = defaultBackend() }: RedisServerOptions,
+): Promise<RedisProcess | undefined> {
   const tls = args.includes('--tls-port')
   const base = sentinel
     ? ['--port', String(port), '--bind', '127.0.0.1', '--dir', directory, '--sentinel']
     : [...(tls ? [] : ['--port', String(port)]), '--bind', '127.0.0.1', '--dir', directory, '--save', '']
   const config = sentinel ? [args[0] ?? ''] : []
-  const child = spawn('redis-server', [...config, ...base, ...(sentinel ? args.slice(1) : args)], { stdio: 'ignore' })
-  let over = false
-  const ended = new Promise<void>((resolve) => {
-    const end = () => {
-      over = true
-      resolve()
-    }
-    child.once('exit', end)
-    child.once('error', end)
-  })
-  while (!over) {
-    if (await accepts(port)) return child
-    await Promise.race([ended, sleep(20)])
+  const launched = await backend.launch([...config, ...base, ...(sentinel ? args.slice(1) : args)])
+  while (!launched.ended) {
+    if (await accepts(port)) return launched
+    await sleep(20)
   }
   return undefined
 }

@@ -1,6 +1,6 @@
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, expect, it } from 'vitest'
 import type { CounterSpec } from '../../../../policies/stores/ports.ts'
-import { haveRedisServer } from '../../../support/redis/backends.ts'
+import { onEachRedis } from '../../../support/redis/on-each.ts'
 import { freePort, type RedisServer, sleep, startRedis } from '../../../support/redis/server.ts'
 import {
   collectStoreEvents,
@@ -13,13 +13,13 @@ import { claimOf, entryOf, firstOf, HOUR, remainingOf, reserve, startLoad, until
 const LIMIT = 1000
 const sliding: CounterSpec = { algorithm: 'sliding_window', limit: LIMIT, windowSeconds: HOUR }
 
-describe.skipIf(!haveRedisServer('bad days of a single Redis'))('a bad day of a single Redis', () => {
+onEachRedis('a bad day of a single Redis', (backend) => {
   let server: RedisServer
   const opened: OpenedStore[] = []
   let watched = collectStoreEvents()
 
   beforeEach(async () => {
-    server = await startRedis()
+    server = await startRedis({ backend })
     watched = collectStoreEvents()
   })
   afterEach(async () => {
@@ -89,10 +89,10 @@ describe.skipIf(!haveRedisServer('bad days of a single Redis'))('a bad day of a 
     const loads = nodes.map(({ store }) => startLoad(store, 4, () => asked, 50))
     const admitted = () => loads.reduce((sum, load) => sum + load.admitted, 0)
     await until(() => admitted() > 40)
-    server.freeze()
+    await server.freeze()
     await sleep(5000)
     expect(nodes.map(states)).toEqual([['limit store down'], ['limit store down']])
-    server.thaw()
+    await server.thaw()
     await until(() => nodes.every((node) => states(node).includes('limit store up')))
     await sleep(300)
     for (const load of loads) await load.stop()
@@ -122,7 +122,7 @@ describe.skipIf(!haveRedisServer('bad days of a single Redis'))('a bad day of a 
     let admitted = 0
     for (let index = 0; index < 40; index++) if ((await reserve(store, asked)).admitted) admitted++
     expect(admitted).toBe(25)
-    const late = await startRedis({ port })
+    const late = await startRedis({ port, backend })
     try {
       await until(() => watched.events.some(({ state }) => state === 'up'))
       expect(await remainingOf(store, asked)).toBe(LIMIT - 250)
@@ -139,7 +139,7 @@ describe.skipIf(!haveRedisServer('bad days of a single Redis'))('a bad day of a 
     await expect(reserve(denying.store, asked)).rejects.toMatchObject({ code: 'store_unavailable' })
     const results = [await reserve(allowing.store, asked), await reserve(allowing.store, asked)]
     expect(results.map(({ admitted }) => admitted)).toEqual([true, true])
-    const late = await startRedis({ port })
+    const late = await startRedis({ port, backend })
     try {
       await until(() => watched.events.filter(({ state }) => state === 'up').length === 2)
       const [first] = results
@@ -196,7 +196,8 @@ describe.skipIf(!haveRedisServer('bad days of a single Redis'))('a bad day of a 
   })
 
   it('a replica that answers READONLY: counts locally, and goes on when it is promoted', async () => {
-    const replica = await startRedis({ args: ['--replicaof', '127.0.0.1', String(server.port)] })
+    await server.client().config('SET', 'repl-diskless-sync-delay', '0')
+    const replica = await startRedis({ backend, args: ['--replicaof', '127.0.0.1', String(server.port)] })
     try {
       await until(async () => (await replica.client().info('replication')).includes('master_link_status:up'))
       const { store } = open({ port: replica.port }, { nodes: 2 })

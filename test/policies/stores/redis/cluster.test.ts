@@ -177,7 +177,7 @@ if (haveRedisServer('Redis Cluster')) {
       await reserve(store, lost)
       await reserve(store, kept)
       const watched = collectStoreEvents()
-      dead.freeze()
+      await dead.freeze()
       try {
         let admitted = 0
         for (let index = 0; index < 12; index++) {
@@ -189,7 +189,7 @@ if (haveRedisServer('Redis Cluster')) {
         expect(admitted).toBe(4)
         expect(watched.events.map(({ state, node }) => [state, node])).toEqual([['down', `127.0.0.1:${dead.port}`]])
       } finally {
-        dead.thaw()
+        await dead.thaw()
       }
       await until(() => watched.events.some(({ state }) => state === 'up'))
       watched.stop()

@@ -1,13 +1,16 @@
-import { afterAll, describe, it } from 'vitest'
+import { afterAll, beforeAll } from 'vitest'
 import { limitStoreContract } from '../../../contract/limit-store.ts'
-import { haveRedisServer } from '../../../support/redis/backends.ts'
-import { startRedis } from '../../../support/redis/server.ts'
+import { onEachRedis } from '../../../support/redis/on-each.ts'
+import { type RedisServer, startRedis } from '../../../support/redis/server.ts'
 import { openRedisStore } from '../../../support/redis/store.ts'
 
-if (haveRedisServer('limit store contract on Redis')) {
-  const server = await startRedis()
-  afterAll(() => server.close())
+onEachRedis('limit store contract', (backend) => {
+  let server: RedisServer
   let stores = 0
+  beforeAll(async () => {
+    server = await startRedis({ backend })
+  })
+  afterAll(() => server.close())
 
   limitStoreContract(
     'Redis',
@@ -28,6 +31,4 @@ if (haveRedisServer('limit store contract on Redis')) {
     },
     { runs: 100 },
   )
-} else {
-  describe.skip('limit store contract on Redis', () => it('needs a Redis'))
-}
+})

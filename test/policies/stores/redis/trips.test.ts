@@ -1,6 +1,6 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest'
 import type { Claim, CounterSpec } from '../../../../policies/stores/ports.ts'
-import { haveRedisServer } from '../../../support/redis/backends.ts'
+import { onEachRedis } from '../../../support/redis/on-each.ts'
 import { type RedisServer, startRedis } from '../../../support/redis/server.ts'
 import { openRedisStore } from '../../../support/redis/store.ts'
 import { claimOf, entryOf, firstOf, reserve } from './helpers.ts'
@@ -12,11 +12,11 @@ const spec = (algorithm: CounterSpec['algorithm'], windowSeconds: number): Count
   windowSeconds,
 })
 
-describe.skipIf(!haveRedisServer('what reaches Redis'))('what reaches Redis', () => {
+onEachRedis('what reaches Redis', (backend) => {
   let server: RedisServer
   let opened: ReturnType<typeof openRedisStore>
   beforeAll(async () => {
-    server = await startRedis()
+    server = await startRedis({ backend })
     opened = openRedisStore({ port: server.port })
     await opened.store.ready()
   })
