@@ -1,21 +1,16 @@
 /** What an operator deploys fits together: kong/kong.env, kong/kong.yml and the plugins that there are. */
 
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
-import { parse } from 'yaml'
+import { EXIT } from '../../plugins/cli/io.ts'
+import { run } from '../../plugins/cli/program.ts'
 import { PLUGIN_NAMES } from '../../plugins/kong/registry.ts'
-import { parsePolicyConfig } from '../../policies/schema/parse.ts'
-import { tokenLimit } from '../../policies/token-limit/index.ts'
+import { createRedactor } from '../../policies/redaction/index.ts'
 
-const COMPANIONS = ['llm-key', 'llm-edge', 'llm-guard']
+const COMPANIONS = ['llm-key', 'llm-edge', 'llm-guard', 'llm-upstream']
 
 const root = new URL('../../', import.meta.url)
 const read = (path: string) => readFileSync(new URL(path, root), 'utf8')
-
-interface PluginEntry {
-  readonly name: string
-  readonly config?: { readonly require?: readonly string[] }
-}
 
 describe('kong/kong.env', () => {
   const lines = read('kong/kong.env').split('\n')
@@ -54,17 +49,34 @@ describe('kong/kong.env', () => {
   })
 })
 
-describe('kong/kong.yml', () => {
-  const config = parse(read('kong/kong.yml')) as { services: { plugins: PluginEntry[] }[] }
-  const plugins = config.services.flatMap((service) => service.plugins)
+/** Every configuration that we hand out. */
+const configs = ['kong', 'kong/deck', 'kong/migration']
+  .filter((folder) => existsSync(new URL(folder, root)))
+  .flatMap((folder) => readdirSync(new URL(folder, root)).map((file) => `${folder}/${file}`))
+  .filter((path) => /\.ya?ml$/.test(path) && read(path).includes('_format_version'))
 
-  test('guards every plugin that decides', () => {
-    const deciding = plugins.map(({ name }) => name).filter((name) => PLUGIN_NAMES.includes(name))
-    expect(plugins.find(({ name }) => name === 'llm-guard')?.config?.require).toEqual(deciding)
+/** What somebody runs before they come to us is as it is found. */
+const ours = configs.filter((path) => !path.endsWith('.before.yml'))
+
+test('hands out the configurations that README and the guides name', () => {
+  expect(ours).toEqual(expect.arrayContaining(['kong/kong.yml', 'kong/demo.yml']))
+})
+
+describe.each(ours)('%s', (path) => {
+  test('shows nothing to `portcullis check`, together with kong.env', async () => {
+    const out: string[] = []
+    const env = ['--env', new URL('kong/kong.env', root).pathname]
+    const code = await run(['check', new URL(path, root).pathname, ...env, '--fail-on', 'note'], {
+      out: (text) => void out.push(text),
+      err: (text) => void out.push(text),
+      env: {},
+    })
+    expect(out.join('')).toMatch(/^no findings/)
+    expect(code).toBe(EXIT.ok)
   })
 
-  test('has a config of llm-token-limit that its parser takes', () => {
-    const limit = plugins.find(({ name }) => name === 'llm-token-limit')
-    expect(() => parsePolicyConfig(tokenLimit, limit?.config)).not.toThrow()
+  test('has no secret in it', () => {
+    const secret = createRedactor({ families: ['secret'] })
+    expect(secret.find(read(path)).map(({ start, end }) => read(path).slice(start, end))).toEqual([])
   })
 })

@@ -8,6 +8,7 @@ import { parsePolicyConfig } from '../../../policies/schema/parse.ts'
 import { isRaw, type Raw } from './place.ts'
 
 const POLICIES: Readonly<Record<string, () => Promise<Policy<Fields>>>> = {
+  'llm-api-key': async () => (await import('../../../policies/api-key/index.ts')).apiKey as Policy<Fields>,
   'llm-audit-log': async () => (await import('../../../policies/audit/index.ts')).auditLog as Policy<Fields>,
   'llm-scope': async () => (await import('../../../policies/scope/index.ts')).scope as Policy<Fields>,
   'llm-token-limit': async () => (await import('../../../policies/token-limit/index.ts')).tokenLimit as Policy<Fields>,
