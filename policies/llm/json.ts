@@ -73,10 +73,13 @@ export function refuseLookalikes(object: JsonObject, names: Decisive): void {
 }
 
 const FOLDABLE = /[A-Z\u017f\u212a]/g
+const PLAIN = /^[a-z0-9_]*$/
 
-/** Folds what Go folds to an ASCII letter. */
+/** Folds what Go folds to an ASCII letter, ends a key where C ends a text, and trims as careless servers do. */
 function fold(key: string): string {
-  return key.replace(FOLDABLE, (letter) => {
+  if (PLAIN.test(key)) return key
+  const [text = ''] = key.split('\0', 1)
+  return text.trim().replace(FOLDABLE, (letter) => {
     if (letter === '\u017f') return 's'
     return letter === '\u212a' ? 'k' : letter.toLowerCase()
   })

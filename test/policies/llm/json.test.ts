@@ -133,15 +133,24 @@ describe('duplicate keys', () => {
 describe('refuseLookalikes', () => {
   const names = decisive('model', 'max_tokens', 'stream', 'tasks', 'maxOutputTokens')
 
-  it.each(['Model', 'MODEL', 'max_tokenſ', 'max_toKens', '\u017ftream', 'tas\u212as', 'maxoutputtokens'])(
-    'refuses %s',
-    (key) => {
-      expect(refusalOf(() => refuseLookalikes({ [key]: 1 }, names)).message).toMatch(/spelled differently/)
-    },
-  )
+  it.each([
+    'Model',
+    'MODEL',
+    'max_tokenſ',
+    'max_toKens',
+    '\u017ftream',
+    'tas\u212as',
+    'maxoutputtokens',
+    'model ',
+    '\tStream\n',
+    'model\u0000',
+    'model\u0000x',
+  ])('refuses %j', (key) => {
+    expect(refusalOf(() => refuseLookalikes({ [key]: 1 }, names)).message).toMatch(/spelled differently/)
+  })
 
   it('takes the names themselves, and names that are others', () => {
-    refuseLookalikes({ model: 1, max_tokens: 1, maxOutputTokens: 2, modell: 1, 'model ': 1, mødel: 1, ıd: 1 }, names)
+    refuseLookalikes({ model: 1, max_tokens: 1, maxOutputTokens: 2, modell: 1, 'mo del': 1, mødel: 1, ıd: 1 }, names)
   })
 })
 
