@@ -143,6 +143,7 @@ export const DEVELOPER_TOKENS: readonly TokenRule[] = [
     keywords: ['sk-proj-', 'sk-svcacct-', 'sk-admin-', 'sk-none-'],
   }),
   token('OpenAI', 'sess-', '[A-Za-z0-9]{40}(?![A-Za-z0-9])'),
+  token('Portcullis', 'pc_', '[a-z0-9]{1,16}_[0-9A-Za-z]{16}_[0-9A-Za-z]{49}(?![0-9A-Za-z])'),
   token('Anthropic', 'sk-ant-', '[a-z]{2,8}\\d{0,3}-[A-Za-z0-9_-]{80,140}'),
   token('OpenRouter', 'sk-or-', 'v1-[a-f0-9]{64}'),
   token(
