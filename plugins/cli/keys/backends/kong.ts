@@ -1,0 +1,159 @@
+/** Keys as key-auth credentials of a running Kong with a database. */
+
+import { createHash } from 'node:crypto'
+import { PortcullisError } from '../../../../policies/errors.ts'
+import type { Clock } from '../../../../policies/policy.ts'
+import type { KeyBackend, KeyVersion, ManagedKey, MintKey, StagedSecret } from '../ports.ts'
+import { readTags } from '../tags.ts'
+import { type Credential, confirmedTags, groupCredentials, lifetimeOf, stagedTags, tagsWithId } from './credentials.ts'
+import type { AdminCredential, KongAdmin } from './kong-admin.ts'
+
+export interface KongBackendOptions {
+  readonly admin: KongAdmin
+  readonly mint: MintKey
+  readonly clock: Pick<Clock, 'now'>
+}
+
+/**
+ * Each step is one call, and a new credential's id follows from the old one's: of two runs at a time only one makes it, and
+ * the other takes it up.
+ */
+export function createKongBackend({ admin, mint, clock }: KongBackendOptions): KeyBackend {
+  /** As last read or written, by id. */
+  const known = new Map<string, AdminCredential>()
+  const owners = new Map<string, string>()
+
+  async function load(): Promise<readonly Credential[]> {
+    const [readOnly, consumers, credentials] = [
+      await admin.isReadOnly(),
+      await admin.consumers(),
+      await admin.credentials(),
+    ]
+    known.clear()
+    for (const { id, name } of consumers) owners.set(id, name)
+    for (const credential of credentials) known.set(credential.id, credential)
+    return credentials.map((credential) => toCredential(credential, readOnly))
+  }
+
+  function toCredential({ id, consumerId, key, tags, createdAt }: AdminCredential, readOnly: boolean): Credential {
+    return {
+      ref: id,
+      owner: owners.get(consumerId) ?? consumerId,
+      key,
+      tags,
+      ...(readOnly ? {} : { createdAt: createdAt * 1_000 }),
+    }
+  }
+
+  function credentialOf({ ref }: Pick<KeyVersion, 'ref'>): AdminCredential {
+    const found = known.get(ref)
+    if (found === undefined) throw new PortcullisError('rotated_meanwhile', 'a credential is gone meanwhile')
+    return found
+  }
+
+  async function setTags(credential: AdminCredential, tags: readonly string[]): Promise<AdminCredential> {
+    if (!(await admin.setTags(credential, tags)))
+      throw new PortcullisError('rotated_meanwhile', 'somebody else removed a credential meanwhile')
+    const changed = { ...credential, tags }
+    known.set(credential.id, changed)
+    return changed
+  }
+
+  async function stageOne(key: ManagedKey): Promise<StagedSecret | undefined> {
+    const staged = key.versions.find(({ state }) => state === 'staged')
+    if (staged !== undefined) return secretOf(credentialOf(staged), key.owner)
+    const version = key.versions.findLast(({ state }) => state === 'current')
+    if (version === undefined) return undefined
+    const { id, text } = mint(key.id)
+    const first = credentialOf(version)
+    const facts = readTags(first.tags)
+    const old = facts.id === undefined ? await setTags(first, tagsWithId(first.tags, id)) : first
+    const life = lifetimeOf({ issuedAt: facts.issuedAt ?? first.createdAt * 1_000, ...pick(facts.expiresAt) })
+    const tags = stagedTags(facts.rest, id, wholeSeconds(clock), life)
+    const created = { id: successorOf(old.id), consumerId: old.consumerId, key: text, tags }
+    if (await admin.create(created)) {
+      const credential = { ...created, createdAt: Math.floor(clock.now() / 1_000) }
+      known.set(created.id, credential)
+      return secretOf(credential, key.owner)
+    }
+    const other = await admin.credential(old.consumerId, created.id)
+    if (other === undefined) throw new PortcullisError('rotated_meanwhile', `${id}: somebody else is changing it`)
+    known.set(other.id, other)
+    return readTags(other.tags).state === 'staged' ? secretOf(other, key.owner) : undefined
+  }
+
+  async function confirmOne(secret: StagedSecret, retireAt: number): Promise<void> {
+    const versions = [...known.values()].filter(
+      ({ consumerId, tags }) => owners.get(consumerId) === secret.owner && readTags(tags).id === secret.id,
+    )
+    const fresh = versions.find(({ key }) => key === secret.reveal())
+    if (fresh === undefined) throw new PortcullisError('rotated_meanwhile', `${secret.id}: is gone meanwhile`)
+    for (const old of versions) if (old !== fresh) await setTags(old, confirmedTags(old.tags, false, retireAt))
+    // Last: until here the next run takes it up.
+    await setTags(fresh, confirmedTags(fresh.tags, true, retireAt))
+  }
+
+  async function removeAll(versions: readonly KeyVersion[]): Promise<void> {
+    for (const version of versions) {
+      await admin.remove(credentialOf(version))
+      known.delete(version.ref)
+    }
+  }
+
+  return {
+    name: `Kong at ${admin.address}`,
+    batch: 1,
+    list: async () => groupCredentials(await load()),
+    async issue({ owner, tags: rest, lifetimeMs }) {
+      const consumer = await admin.consumer(owner)
+      if (consumer === undefined) throw new PortcullisError('unknown_consumer', 'Kong has no such consumer')
+      owners.set(consumer.id, consumer.name)
+      const { id, text } = mint()
+      const tags = stagedTags(rest, id, wholeSeconds(clock), lifetimeMs)
+      const created = { id: successorOf(id), consumerId: consumer.id, key: text, tags }
+      if (!(await admin.create(created))) throw new PortcullisError('key_exists', 'the new key is there already')
+      const credential = { ...created, createdAt: Math.floor(clock.now() / 1_000) }
+      known.set(created.id, credential)
+      return secretOf(credential, consumer.name)
+    },
+    async stage(keys) {
+      const staged: StagedSecret[] = []
+      for (const key of keys) {
+        const secret = await stageOne(key)
+        if (secret !== undefined) staged.push(secret)
+      }
+      return staged
+    },
+    async confirm(staged, retireAt) {
+      for (const secret of staged) await confirmOne(secret, retireAt)
+    },
+    revoke: (key) => removeAll(key.versions),
+    async prune(removals) {
+      for (const { versions } of removals) await removeAll(versions)
+    },
+    async close() {},
+  }
+}
+
+function pick(expiresAt: number | undefined) {
+  return expiresAt === undefined ? {} : { expiresAt }
+}
+
+function secretOf({ key, tags }: AdminCredential, owner: string): StagedSecret {
+  const { id = '', issuedAt = 0, expiresAt } = readTags(tags)
+  return { id, owner, issuedAt, ...pick(expiresAt), reveal: () => key }
+}
+
+/** A UUID of version 8 (RFC 9562 5.8) that only this credential's successor has. */
+function successorOf(id: string): string {
+  const bytes = createHash('sha256').update(`portcullis successor of ${id}`).digest().subarray(0, 16)
+  bytes[6] = ((bytes[6] ?? 0) & 0x0f) | 0x80
+  bytes[8] = ((bytes[8] ?? 0) & 0x3f) | 0x80
+  const hex = bytes.toString('hex')
+  return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join('-')
+}
+
+/** What a tag can say. */
+function wholeSeconds(clock: Pick<Clock, 'now'>): number {
+  return Math.floor(clock.now() / 1_000) * 1_000
+}
