@@ -42,6 +42,14 @@ check.case("takes ?key= and leaves the rest of the query", function()
   check.equal(ngx.var.args, "alt=sse&x=1")
 end)
 
+check.case("refuses ?key= when told to, whatever else there is", function()
+  local conf = { key_name = "apikey", key_in_query = false }
+  local seen = run({ args = "key=first-key", headers = { ["x-goog-api-key"] = "first-key" } }, conf)
+  check.equal(seen.exit.status, 401)
+  check.equal(require("json").encode(seen.exit.body):find("first-key", 1, true), nil, "secret in the reply")
+  check.equal(run({ args = "alt=sse", headers = { ["x-goog-api-key"] = "first-key" } }, conf).headers.apikey, "first-key")
+end)
+
 check.case("understands any case and spacing of the scheme", function()
   check.equal(run({ headers = { authorization = "  bEARER   first-key " } }).headers.apikey, "first-key")
 end)

@@ -43,6 +43,9 @@ local function move_key(conf)
   end
   each(headers[conf.key_name], use)
   local query = ngx.var.args and ngx.req.get_uri_args(0).key
+  if query and conf.key_in_query == false then
+    return "invalid_key", "Send the API key in a header: an address is written to many logs."
+  end
   each(query, use)
 
   if other then

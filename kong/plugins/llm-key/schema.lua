@@ -12,6 +12,11 @@ return {
           default = "apikey",
           description = "The header that key-auth reads: one of its `key_names`.",
         } },
+        { key_in_query = {
+          type = "boolean",
+          default = true,
+          description = "Take a key from `?key=`, as Gemini's REST examples send it; false refuses it with 401.",
+        } },
       },
     } },
   },

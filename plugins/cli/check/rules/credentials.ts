@@ -82,6 +82,22 @@ export const addedNotReplaced: Rule = {
   },
 }
 
+export const keysInAddress: Rule = {
+  id: 'keys-in-address',
+  severity: 'warning',
+  title: 'Keys are taken from the query of an address',
+  why: 'Addresses are written to many logs: nginx puts the whole request line beside every line of its error log, whatever the access log does.',
+  fix: 'Set `key_in_query: false` on llm-key and key-auth. The official SDKs send keys in headers, Google’s too.',
+  *find(site) {
+    for (const view of everyView(site))
+      for (const name of ['llm-key', 'key-auth']) {
+        const plugin = view.plugins.get(name)
+        if (plugin !== undefined && plugin.config.key_in_query !== false)
+          yield { place: plugin.place, what: `${name} takes keys from the query`, on: [plugin] }
+      }
+  },
+}
+
 export const secretInClear: Rule = {
   id: 'secret-in-clear',
   severity: 'error',

@@ -181,6 +181,23 @@ export const trustsEverybody = about(
   },
 )
 
+export const realIpHeader = about(
+  {
+    id: 'real-ip-header',
+    severity: 'warning',
+    title: 'Load balancers are trusted, but their X-Forwarded-For is not read',
+    why: 'Kong takes the caller’s address from X-Real-IP unless told otherwise, which many load balancers leave as the caller sent it, or do not set: limits by `ip` and ip-restriction then see the wrong address.',
+    fix: 'Set KONG_REAL_IP_HEADER=X-Forwarded-For and KONG_REAL_IP_RECURSIVE=on, or KONG_REAL_IP_HEADER=X-Real-IP where your load balancer really sets that.',
+  },
+  function* (environment) {
+    if (
+      listOf(environment, 'KONG_TRUSTED_IPS').length > 0 &&
+      settingOf(environment, 'KONG_REAL_IP_HEADER') === undefined
+    )
+      yield at(environment, 'KONG_REAL_IP_HEADER', 'is not set')
+  },
+)
+
 function isOff(variable: Variable | undefined): boolean {
   return variable !== undefined && /^off\b/.test(variable.value.trim())
 }
