@@ -88,7 +88,7 @@ function pointOf(text: string): ChainPoint {
 }
 
 /** Rotated files have their time behind the name of the one that is written to. */
-const ROTATED = /\.\d{8}T\d{6}Z-\d{2,6}$/
+const ROTATED = /\.\d{8}T\d{6}Z-\d{4}$/
 
 /** Of several seals that this key made the newest: a copy may lie beside files that were put away. */
 async function sealOf(paths: readonly string[], { seal }: VerifyOptions, key: string): Promise<ChainSeal | undefined> {

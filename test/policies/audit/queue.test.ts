@@ -102,6 +102,7 @@ describe('the queue of a sink', () => {
             await clock.pass(300)
           }
           await clock.pass(3_600_000)
+          steps.length = 0
           sink.write(makeRecord(++number))
           await clock.pass(3_600_000)
           const order = got.map((id) => Number(id.slice('request-'.length)))
