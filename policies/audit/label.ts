@@ -18,6 +18,8 @@ const FAMILIES = new RegExp(
 const SHAPE = /^[\w.:/@+-]{1,100}$/
 /** Longer than any version, date or size in a model's name. */
 const LONG_RUN = /[A-Za-z0-9]{17,}/
+/** What a version, a date or a vendor's prefix may look like: `gpt-4o-2024-08-06`, `us.anthropic.claude-…`. */
+const IN_MODEL_NAMES = ['DATE', 'URL']
 const ID_SHAPE = /^[\w.:-]{1,128}$/
 
 export interface Labeller {
@@ -29,12 +31,15 @@ export interface Labeller {
 
 /** @param globs names of models that the operator vouches for. */
 export function createLabeller(redactor: Redactor, globs: readonly string[], now: () => number): Labeller {
-  const isClean = (text: string): boolean => redactor.find(text).length === 0
+  const isClean = (text: string, harmless: readonly string[] = []): boolean =>
+    redactor.find(text).every(({ type }) => harmless.includes(type))
   const isKnown = (name: string): boolean =>
     globs.some((glob) => globMatches(glob, name)) || (FAMILIES.test(name) && !LONG_RUN.test(name))
   return {
     model: (name) =>
-      SHAPE.test(name) && isKnown(name) && isClean(name) ? name : redactor.tagger({ now: now() })('MODEL', name),
+      SHAPE.test(name) && isKnown(name) && isClean(name, IN_MODEL_NAMES)
+        ? name
+        : redactor.tagger({ now: now() })('MODEL', name),
     id(text) {
       if (text === undefined) return undefined
       return ID_SHAPE.test(text) && isClean(text) ? text : redactor.tagger({ now: now() })('ID', text)

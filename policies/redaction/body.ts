@@ -65,6 +65,12 @@ function pointer(path: string, key: string): string {
   return `${path}/${key.replaceAll('~', '~0').replaceAll('/', '~1')}`
 }
 
+/** Not a secret that somebody put where a model's name belongs. */
+function isProtocolWord({ redactor }: Walk, value: string): boolean {
+  if (!PLAIN_WORD.test(value) || /\d{6}/.test(value)) return false
+  return redactor.find(value).every(({ type }) => type === 'DATE' || type === 'URL')
+}
+
 /** Redacts a string; the name of its member serves as context, as `ssn` does for `{"ssn": "078051120"}`. */
 function redactString(walk: Walk, value: string, path: string, key: string): string {
   let findings = walk.redactor.find(value)
@@ -105,7 +111,7 @@ function redactValue(
 ): unknown {
   if (depth > MAX_DEPTH) return '[TOO_DEEP]'
   if (typeof value === 'string') {
-    if (STRUCTURE.has(key) && PLAIN_WORD.test(value) && !/\d{6}/.test(value)) return value
+    if (STRUCTURE.has(key) && isProtocolWord(walk, value)) return value
     return media(key, value, mime) ?? redactString(walk, value, path, key)
   }
   if (typeof value === 'number') {

@@ -142,3 +142,13 @@ test('paths are JSON pointers, and a hostile depth is cut', () => {
   for (let i = 0; i < 5_000; i++) deep = [deep]
   expect(JSON.stringify(redactBody(deep).body)).not.toContain(MAIL)
 })
+
+test('a secret in the place of a protocol’s word is masked, a dated model’s name is not', () => {
+  for (const [key, value] of [
+    ['model', 'AKIAQ3EGRZT5XWPLMABC'],
+    ['role', 'ghp_aBcDeFgHiJkLmNoPqRsTuVwXyZaBcDeFgHiJ'],
+  ] as const)
+    expect(JSON.stringify(redactBody({ [key]: value }).body)).not.toContain(value)
+  for (const model of ['gpt-4o-2024-08-06', 'gpt-4.1-2025-04-14', 'us.anthropic.claude-3-5-sonnet-v2:0', 'o3'])
+    expect(redactBody({ model }).body).toEqual({ model })
+})
