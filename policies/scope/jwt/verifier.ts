@@ -133,10 +133,17 @@ async function verifySignature(token: string, key: CryptoKey, alg: string): Prom
 const makeChooser: MakeChooser = async (jwks) => {
   const { createLocalJWKSet, errors } = await loadJose()
   const choose = createLocalJWKSet({ keys: jwks as readonly { readonly kty: string }[] as { kty: string }[] })
+  // Only those that exist: a flood of unknown ids leaves nothing behind.
+  const chosen = new Map<string, CryptoKey>()
   return {
     async find(header) {
+      const name = `${header.alg} ${header.kid ?? ''}`
+      const known = chosen.get(name)
+      if (known !== undefined) return known
       try {
-        return await choose({ ...header })
+        const key = await choose({ ...header })
+        chosen.set(name, key)
+        return key
       } catch (error) {
         // No key, several of them, or one that cannot be imported.
         if (error instanceof errors.JOSEError || error instanceof TypeError || isCryptoFault(error)) return undefined
