@@ -8,12 +8,13 @@ import { addCheck } from './commands/check.ts'
 import { addKeys } from './commands/keys/index.ts'
 import { addLimits } from './commands/limits.ts'
 import { addShadow } from './commands/shadow.ts'
+import { addTokens } from './commands/tokens/index.ts'
 import { EXIT, type ExitCode, type Finish, type Io } from './io.ts'
 
 /** Adds one group of subcommands. What a group needs to run is imported by its actions, so that `--help` stays quick. */
 export type AddCommands = (program: Command, io: Io, finish: Finish) => void
 
-const GROUPS: readonly AddCommands[] = [addAudit, addCheck, addKeys, addLimits, addShadow]
+const GROUPS: readonly AddCommands[] = [addAudit, addCheck, addKeys, addLimits, addShadow, addTokens]
 
 /**
  * Runs one command line, without the program's own name.

@@ -2,7 +2,7 @@
 
 import { createHash, randomBytes } from 'node:crypto'
 import { constants } from 'node:fs'
-import { type FileHandle, lstat, open, realpath, rename, rm } from 'node:fs/promises'
+import { type FileHandle, open, realpath, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { PortcullisError } from '../../../policies/errors.ts'
 import { systemFiles } from '../../outputs.ts'
@@ -107,6 +107,21 @@ export async function createPrivate(path: string): Promise<FileHandle> {
   }
 }
 
+/** As {@link createPrivate}, with its text, which is there as a whole or not at all. */
+export async function writeNew(path: string, text: string): Promise<void> {
+  const handle = await createPrivate(path)
+  try {
+    await handle.writeFile(text)
+    await handle.sync()
+  } catch (error) {
+    await rm(path, { force: true })
+    throw new PortcullisError('unwritable_file', `${path}: ${reasonOf(error)}`)
+  } finally {
+    await handle.close()
+  }
+  await syncDirectory(dirname(path))
+}
+
 /**
  * A secret that this machine's other users must not be able to read.
  * @throws {PortcullisError} `open_to_others`, `unreadable_file`
@@ -116,16 +131,6 @@ export async function readPrivate(path: string): Promise<string> {
   if ((mode & 0o027) !== 0)
     throw new PortcullisError('open_to_others', `${path}: others may read or change it; run: chmod 600 ${path}`)
   return text
-}
-
-export async function isThere(path: string): Promise<boolean> {
-  return lstat(path).then(
-    () => true,
-    (error: unknown) => {
-      if (codeOf(error) === 'ENOENT') return false
-      throw new PortcullisError('unwritable_file', `${path}: ${reasonOf(error)}`)
-    },
-  )
 }
 
 export async function syncDirectory(path: string): Promise<void> {

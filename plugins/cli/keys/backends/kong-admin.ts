@@ -105,8 +105,8 @@ export function createKongAdmin({ address, token, tokenHeader, allowHttp }: Kong
       const path = `/consumers/${encodeURIComponent(consumerId)}/key-auth`
       const reply = await http.send('POST', path, { id, key, tags })
       if (reply.status === 201) return true
-      // Of the key or of the id: the one is as good as impossible, the other what we ask for.
-      if (reply.status === 409 || (isObject(reply.body) && reply.body.name === 'primary key violation')) return false
+      // Kong calls it a violation of the key, also where only the id is taken.
+      if (reply.status === 409) return false
       throw refused('POST', 'key-auth', reply)
     },
     async setTags(credential, tags) {
@@ -117,7 +117,7 @@ export function createKongAdmin({ address, token, tokenHeader, allowHttp }: Kong
     },
     async remove(credential) {
       const reply = await http.send('DELETE', pathOf(credential))
-      if (reply.status !== 204) throw refused('DELETE', 'key-auth', reply)
+      if (reply.status !== 204 && reply.status !== 404) throw refused('DELETE', 'key-auth', reply)
     },
   }
 }
