@@ -66,6 +66,8 @@ function common(config: RedisConfig) {
     connectTimeout: config.connect_timeout_ms,
     disconnectTimeout: config.command_timeout_ms,
     connectionName: 'portcullis',
+    // Newer than Redis 6.2, and one right less that the user needs.
+    disableClientInfo: true,
     ...(username === undefined ? {} : { username }),
     ...(password === undefined ? {} : { password }),
     ...(tls === undefined ? {} : { tls }),

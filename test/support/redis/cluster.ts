@@ -92,11 +92,12 @@ async function idOf(client: Redis): Promise<string> {
   return String(await client.cluster('MYID'))
 }
 
-/** Every node knows every other one and says that all is well. */
+/** Every node knows every other one and where every slot is, and says that all is well. */
 async function settled(client: Redis, masters: number): Promise<void> {
   for (let attempt = 0; attempt < 300; attempt++) {
     const info = String(await client.cluster('INFO'))
-    if (info.includes('cluster_state:ok') && info.includes(`cluster_known_nodes:${masters}`)) return
+    const told = ['cluster_state:ok', `cluster_known_nodes:${masters}`, `cluster_slots_ok:${SLOTS}`]
+    if (told.every((line) => info.includes(line))) return
     await sleep(50)
   }
   throw new Error('the cluster does not come together')
