@@ -2,6 +2,7 @@
 
 import { Command, CommanderError } from 'commander'
 import { PortcullisError } from '../../policies/errors.ts'
+import { RedisFailure } from '../../policies/stores/redis/failure.ts'
 import { VERSION } from '../version.ts'
 import { addAudit } from './commands/audit.ts'
 import { addCheck } from './commands/check.ts'
@@ -36,7 +37,7 @@ export async function run(args: readonly string[], io: Io, groups = GROUPS): Pro
     return code
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.failed
-    if (!(error instanceof PortcullisError)) throw error
+    if (!(error instanceof PortcullisError) && !(error instanceof RedisFailure)) throw error
     io.err(`portcullis: ${error.message}\n`)
     return EXIT.failed
   }
