@@ -1,10 +1,11 @@
 /** A Portcullis policy as a policy of Express Gateway. */
 
-import { CODES, PortcullisError } from '../../policies/errors.ts'
+import { CODES, ConfigError, PortcullisError } from '../../policies/errors.ts'
 import { queryNames } from '../../policies/llm/query.ts'
 import { createPipeline, type Pipeline, withProven } from '../../policies/pipeline.ts'
 import type { Caller, Deps, Exchange, MaybePromise, Policy, Reject } from '../../policies/policy.ts'
-import type { Fields } from '../../policies/schema/fields.ts'
+import { canonical } from '../../policies/runtime.ts'
+import type { Config, Fields } from '../../policies/schema/fields.ts'
 import { toJsonSchema } from '../../policies/schema/json-schema.ts'
 import { parsePolicyConfig } from '../../policies/schema/parse.ts'
 import { answer } from './answers.ts'
@@ -41,18 +42,32 @@ export function adaptPolicy<F extends Fields>(policy: Policy<F>, options: Adapte
         place: 'after-auth',
         synchronousConditions: options.synchronousConditions,
       })
-      const instance = policy.create(parsePolicyConfig(policy, action, { ignore: OWN_KEYS }), deps)
+      const parsed = parsePolicyConfig(policy, action, { ignore: OWN_KEYS })
+      const instance = policy.create(parsed, deps)
       const pipeline = createPipeline([{ name: policy.name, instance }], deps.logger)
       const sites = sitesOf(config.gatewayConfig)
       options.observers.begin(config.gatewayConfig)
       if (pipeline.observes)
-        options.observers.watch(config.gatewayConfig, { policy: policy.name, action, ownKeys: OWN_KEYS }, pipeline)
+        options.observers.watch(config.gatewayConfig, { policy: policy.name, isOwn: sameAs(policy, parsed) }, pipeline)
       return (request, response, next) => {
         judge({ request, response, sites, pipeline, services, deps, name: policy.name }).then((goOn) => {
           if (goOn) next()
         })
       }
     },
+  }
+}
+
+/** Express Gateway hands a policy a copy of its action with defaults filled in, and not the place that it is from. */
+function sameAs<F extends Fields>(policy: Policy<F>, config: Config<F>): (action: unknown) => boolean {
+  const wanted = canonical(config)
+  return (action) => {
+    try {
+      return canonical(parsePolicyConfig(policy, action, { ignore: OWN_KEYS })) === wanted
+    } catch (error) {
+      if (error instanceof ConfigError) return false
+      throw error
+    }
   }
 }
 

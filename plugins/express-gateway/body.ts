@@ -29,6 +29,8 @@ export function createRequestBody(request: EgRequest, given: Readable | undefine
   let source = given
   let reading: Promise<Uint8Array | undefined> | undefined
   let bytes: Uint8Array | undefined
+  /** Puts back what a policy read of a body that turned out too large for it. */
+  let restore: (() => void) | undefined
 
   function declaredLength(): number | undefined {
     const header: unknown = request.headers['content-length'] // request-transformer writes a number
@@ -41,6 +43,7 @@ export function createRequestBody(request: EgRequest, given: Readable | undefine
   }
 
   async function read(maxBytes: number): Promise<Uint8Array | undefined> {
+    takeUp()
     reading ??= isEmpty() ? Promise.resolve(undefined) : collect(maxBytes)
     const current = reading
     let whole: Uint8Array | undefined
@@ -55,6 +58,11 @@ export function createRequestBody(request: EgRequest, given: Readable | undefine
     return whole
   }
 
+  function takeUp(): void {
+    restore?.()
+    restore = undefined
+  }
+
   async function collect(maxBytes: number): Promise<Uint8Array> {
     const expected = declaredLength()
     if (expected !== undefined && expected > maxBytes) throw tooLarge(maxBytes)
@@ -64,7 +72,13 @@ export function createRequestBody(request: EgRequest, given: Readable | undefine
     if (from === request && request.destroyed && !request.readableEnded) throw incomplete()
     if (from.readableEnded || from.destroyed)
       throw new PortcullisError('body_unreadable', 'another policy has read the body')
-    bytes = await collectFrom(from, maxBytes, source === undefined ? undefined : expected)
+    bytes = await collectFrom(from, {
+      maxBytes,
+      length: source === undefined ? undefined : expected,
+      onTooLarge(read) {
+        restore = () => void from.unshift(read)
+      },
+    })
     return bytes
   }
 
@@ -83,6 +97,7 @@ export function createRequestBody(request: EgRequest, given: Readable | undefine
         stream.end(known)
         return { stream, ...(known === undefined ? {} : { length: known.length }) }
       }
+      takeUp()
       copy(source ?? request, stream, source === undefined ? undefined : declaredLength())
       return { stream }
     },
@@ -101,8 +116,14 @@ function incomplete(): RefusedRead {
   return new RefusedRead('invalid_request', 'The request body is not complete.')
 }
 
-/** @param length how many bytes to take from a stream that never ends; undefined reads to the end. */
-function collectFrom(from: Readable, maxBytes: number, length: number | undefined): Promise<Uint8Array> {
+interface Collecting {
+  readonly maxBytes: number
+  /** How many bytes to take from a stream that never ends; undefined reads to the end. */
+  readonly length: number | undefined
+  onTooLarge(read: Buffer): void
+}
+
+function collectFrom(from: Readable, { maxBytes, length, onTooLarge }: Collecting): Promise<Uint8Array> {
   return new Promise((resolve, reject) => {
     const pieces: Buffer[] = []
     let size = 0
@@ -124,13 +145,14 @@ function collectFrom(from: Readable, maxBytes: number, length: number | undefine
       pieces.push(piece)
       if (size > maxBytes) {
         stop()
-        from.unshift(Buffer.concat(pieces))
+        onTooLarge(Buffer.concat(pieces))
         reject(tooLarge(maxBytes))
         return
       }
       if (length !== undefined && size >= length) done()
     }
-    from.on('data', onData).on('end', done).on('error', gone).on('close', gone)
+    // Also where an earlier reader stopped.
+    from.on('data', onData).on('end', done).on('error', gone).on('close', gone).resume()
   })
 }
 
@@ -154,6 +176,8 @@ function copy(from: Readable, to: PassThrough, length: number | undefined): void
   from.once('close', () => {
     if (!from.readableEnded && left > 0) to.destroy()
   })
+  // Also where an earlier reader stopped.
+  from.resume()
   to.once('close', () => from.off('data', onData))
 }
 

@@ -7,13 +7,12 @@ import type { EventEmitter } from 'node:events'
 import type { Server } from 'node:http'
 import { callerParts, type Pipeline } from '../../policies/pipeline.ts'
 import type { Caller, Ending, Logger } from '../../policies/policy.ts'
-import { canonical } from '../../policies/runtime.ts'
 import { systemClock } from '../deps.ts'
 import { consumerOf } from './caller.ts'
 import type { EgRequest, EgResponse, GatewayConfig, PluginContext } from './eg.ts'
 import { reportFault } from './fault.ts'
 import { endedPassage, type PassageEnd } from './passage.ts'
-import { isRecord, readPipelines } from './pipelines.ts'
+import { isRecord, readPipelines, type Step } from './pipelines.ts'
 import { pathAt, type Site, sitesOf } from './site.ts'
 
 export interface Observers {
@@ -25,9 +24,8 @@ export interface Observers {
 
 export interface WatchingStep {
   readonly policy: string
-  readonly action: unknown
-  /** Members of the action that are Express Gateway's own. */
-  readonly ownKeys: readonly string[]
+  /** Whether a step with this action is meant. */
+  isOwn(action: unknown): boolean
 }
 
 /** One for each gateway: a reload runs the plugin's `init` again, but keeps the server that is listened to. */
@@ -60,11 +58,9 @@ function createObservers(logger: Logger): Observers & { attach(server: Server): 
     return mounted
   }
 
-  function watch(config: GatewayConfig, { policy, action, ownKeys }: WatchingStep, pipeline: Pipeline): void {
+  function watch(config: GatewayConfig, { policy, isOwn }: WatchingStep, pipeline: Pipeline): void {
     const { byEndpoint } = mountedFor(config)
-    const wanted = canonical(without(action, ownKeys))
-    const always = (step: { readonly action: object; readonly condition?: object }) =>
-      step.condition === undefined && canonical(step.action) === wanted
+    const always = (step: Step) => step.condition === undefined && isOwn(step.action)
     for (const { policies, apiEndpoints } of readPipelines(config)) {
       if (!policies.some(({ name, steps }) => name === policy && steps.some(always))) continue
       for (const endpoint of apiEndpoints)
@@ -138,9 +134,4 @@ function callerAtEnd(request: EgRequest, site: Site | undefined, end: PassageEnd
     ...(isRecord(user) && site?.mayHoldClaims === false ? { consumer: consumerOf(user) } : {}),
     ...(end === undefined ? {} : callerParts(end.proven)),
   }
-}
-
-function without(action: unknown, keys: readonly string[]): object {
-  if (!isRecord(action)) return {}
-  return Object.fromEntries(Object.entries(action).filter(([key]) => !keys.includes(key)))
 }
