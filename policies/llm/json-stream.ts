@@ -14,6 +14,12 @@ export interface JsonHandler {
   done(): void
 }
 
+export interface JsonReader {
+  push(chunk: Uint8Array): void
+  /** Whether the element of a list that is open, or one before it, was too large to be kept. */
+  readonly over: boolean
+}
+
 /** A usage object has a few hundred bytes; one above this is not believed. */
 const MAX_MEMBER_BYTES = 64 * 1024
 const MAX_ELEMENT_BYTES = 1024 * 1024
@@ -32,7 +38,7 @@ interface Capture {
 }
 
 /** Reads a reply whose first significant byte opens an object or a list. */
-export function createJsonReader(wanted: string, handler: JsonHandler): { push(chunk: Uint8Array): void } {
+export function createJsonReader(wanted: string, handler: JsonHandler): JsonReader {
   const encoded = new TextEncoder().encode(wanted)
   let depth = 0
   let list = false
@@ -44,6 +50,7 @@ export function createJsonReader(wanted: string, handler: JsonHandler): { push(c
   let wantedNext = false
   let value: Capture | undefined
   let finished = false
+  let over = false
 
   function push(chunk: Uint8Array): void {
     if (finished) return
@@ -58,6 +65,7 @@ export function createJsonReader(wanted: string, handler: JsonHandler): { push(c
     }
     key = carry(key, chunk)
     value = carry(value, chunk)
+    over ||= list && value !== undefined && value.size > value.limit
   }
 
   /** Goes through a string from `at`; returns the index of its last byte in this chunk. */
@@ -122,6 +130,7 @@ export function createJsonReader(wanted: string, handler: JsonHandler): { push(c
     if (depth !== 1 || !list || value === undefined) return false
     const json = take(value, chunk, at + 1)
     value = undefined
+    over ||= json === undefined
     return json !== undefined && handler.element(json, at + 1)
   }
 
@@ -132,7 +141,12 @@ export function createJsonReader(wanted: string, handler: JsonHandler): { push(c
     if (json !== undefined) handler.member(json)
   }
 
-  return { push }
+  return {
+    push,
+    get over() {
+      return over
+    },
+  }
 }
 
 function capture(from: number, limit: number): Capture {

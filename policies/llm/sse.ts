@@ -6,7 +6,7 @@
 import { Buffer } from 'node:buffer'
 import { join } from './json-edit.ts'
 
-/** An event's data above this is not kept: the event is dropped, and said to be. */
+/** An event above this is not kept but dropped, and said to be. */
 export const MAX_EVENT_BYTES = 1024 * 1024
 
 /** What a parser found. Offsets are into the chunk that was pushed last, just behind the blank line. */
@@ -41,7 +41,7 @@ export function createSseParser(handler: SseHandler): SseParser {
   /** Data lines of the block so far, those before `owned` copied out of their chunks. */
   let data: Uint8Array[] = []
   let owned = 0
-  let dataSize = 0
+  let blockSize = 0
   let type = ''
   let hasFields = false
   let over = false
@@ -102,24 +102,22 @@ export function createSseParser(handler: SseHandler): SseParser {
       if (bytes[start] === 0xef && bytes[start + 1] === 0xbb && bytes[start + 2] === 0xbf) start += 3
     }
     if (start >= end) return dispatch(chunkOffset)
-    if (over || bytes[start] === COLON) return false
+    const isComment = bytes[start] === COLON
+    if (over || (isComment && !hasFields)) return false
     hasFields = true
-    if (isField(bytes, start, end, DATA)) addData(bytes, valueStart(bytes, start + 4, end), end)
+    blockSize += end - start + 1
+    if (blockSize > MAX_EVENT_BYTES) drop()
+    else if (isComment) return false
+    else if (isField(bytes, start, end, DATA)) data.push(bytes.subarray(valueStart(bytes, start + 4, end), end))
     else if (isField(bytes, start, end, EVENT)) type = text(bytes, valueStart(bytes, start + 5, end), end)
     return false
-  }
-
-  function addData(bytes: Uint8Array, start: number, end: number): void {
-    data.push(bytes.subarray(start, end))
-    dataSize += end - start + 1
-    if (dataSize > MAX_EVENT_BYTES) drop()
   }
 
   function keepPartial(piece: Uint8Array): void {
     partialSize += piece.length
     if (over) return
     partial.push(new Uint8Array(piece))
-    if (partialSize + dataSize > MAX_EVENT_BYTES) drop()
+    if (partialSize + blockSize > MAX_EVENT_BYTES) drop()
   }
 
   function clearPartial(): void {
@@ -140,7 +138,7 @@ export function createSseParser(handler: SseHandler): SseParser {
     const wasOver = over
     data = []
     owned = 0
-    dataSize = 0
+    blockSize = 0
     type = ''
     hasFields = false
     over = false
@@ -201,7 +199,7 @@ function isPlainData(bytes: Uint8Array, start: number, end: number): boolean {
   return (
     bytes[start + 4] === COLON &&
     bytes[start + 5] === SPACE &&
-    end - start - 6 < MAX_EVENT_BYTES &&
+    end - start < MAX_EVENT_BYTES &&
     isField(bytes, start, end, DATA)
   )
 }

@@ -17,8 +17,10 @@ export interface TapState {
   finish(): void
   /** Whether more was delivered than the plan allows. */
   overBudget(): boolean
-  /** The events that end the stream behind the one with this data. */
-  finalEvents(last: Uint8Array): string
+  /** Whether an event that is too large to be read ends the stream: nobody can tell how much it delivers. */
+  readonly endsUnread: boolean
+  /** The events that end the stream behind the last one that passed. */
+  finalEvents(): string
   result(cut: boolean): TapResult
 }
 
@@ -30,6 +32,7 @@ export function createTapState(plan: TapPlan, protocol: Protocol): TapState {
   let usage: Usage | undefined
   let sawFinal = false
   let firstEvent: string | undefined
+  let lastEvent: Uint8Array | undefined
 
   function event(bytes: Uint8Array, start: number, end: number): boolean {
     if (end - start === DONE.length && text(bytes, start, end) === DONE) {
@@ -37,11 +40,16 @@ export function createTapState(plan: TapPlan, protocol: Protocol): TapState {
       return false
     }
     const found = scanner.scan(bytes, start, end)
-    if (plan.maxOutputTokens !== undefined) firstEvent ??= text(bytes, start, end)
+    if (plan.maxOutputTokens !== undefined) {
+      firstEvent ??= text(bytes, start, end)
+      lastEvent = new Uint8Array(bytes.subarray(start, end))
+    }
     const parsed = (found & (MAY_HAVE_USAGE | MAY_BE_FINAL)) === 0 ? undefined : parseJson(text(bytes, start, end))
     const reported = parsed === undefined ? undefined : protocol.eventUsage(parsed, usage)
     // Text behind an output figure shows that it was a running one.
     if ((found & HAS_TEXT) !== 0 && usage?.outputTokens !== undefined) usage = inputOnly(usage)
+    // And behind an end, that it was none.
+    if ((found & HAS_TEXT) !== 0) sawFinal = false
     usage = mergeUsage(usage, reported)
     if (parsed === undefined) return false
     if (protocol.isFinalEvent(parsed)) sawFinal = true
@@ -66,10 +74,11 @@ export function createTapState(plan: TapPlan, protocol: Protocol): TapState {
       !sawFinal &&
       usage?.outputTokens === undefined &&
       estimateDelivered(delivered()) > plan.maxOutputTokens,
-    finalEvents: (last) =>
+    endsUnread: plan.maxOutputTokens !== undefined,
+    finalEvents: () =>
       fillTemplate(protocol.finalTemplate(plan.candidates ?? 1), {
         first: firstEvent === undefined ? undefined : parseJson(firstEvent),
-        last: parseJson(decoder.decode(last)),
+        last: lastEvent === undefined ? undefined : parseJson(decoder.decode(lastEvent)),
         tokens: estimateDelivered(delivered()),
       }),
     result(cut) {

@@ -55,8 +55,12 @@ export function createTap(plan: TapPlan, protocol: Protocol): ReplyTap {
   }
 }
 
-/** Server-sent events. With `withhold`, an event is held back until it is complete, since it may be the one to drop. */
+/**
+ * Server-sent events. With `withhold`, an event is held back until it is complete, since it may be the one to drop; so it
+ * is where the stream may be cut, since it may turn out too large to be counted.
+ */
 function eventReader(state: TapState, withhold: boolean): Reader {
+  const holds = withhold || state.endsUnread
   /** Pieces of the block that was open when the last chunk ended. */
   let held: Uint8Array[] = []
   let out: Uint8Array[] = []
@@ -70,21 +74,39 @@ function eventReader(state: TapState, withhold: boolean): Reader {
 
   const parser = createSseParser({
     event(bytes, start, end, offset) {
+      if (cut) return true
       if (state.event(bytes, start, end)) {
         drop(offset)
         return false
       }
       pass(offset)
       if (state.overBudget()) {
-        cut = true
         forward(offset)
-        out.push(encode(state.finalEvents(bytes.subarray(start, end))))
+        endEarly()
       }
       return cut
     },
-    block: pass,
-    dropped: pass,
+    block(offset) {
+      if (!cut) pass(offset)
+    },
+    dropped(offset) {
+      if (state.endsUnread) endUnread()
+      else pass(offset)
+    },
   })
+
+  function endEarly(): void {
+    cut = true
+    out.push(encode(state.finalEvents()))
+  }
+
+  /** Without the event that nobody can count. */
+  function endUnread(): void {
+    if (cut) return
+    held = []
+    forward(passed)
+    endEarly()
+  }
 
   function release(): void {
     out.push(...held)
@@ -127,8 +149,9 @@ function eventReader(state: TapState, withhold: boolean): Reader {
     push(next) {
       begin(next)
       parser.push(next)
+      if (!cut && parser.over && state.endsUnread) endUnread()
       if (cut) return out
-      if (withhold && parser.open && !parser.over) {
+      if (holds && parser.open && !parser.over) {
         forward(passed)
         if (from < next.length) held.push(next.subarray(from))
       } else {
@@ -160,7 +183,7 @@ function jsonReader(state: TapState, usageMember: string): Reader {
       state.event(json, 0, json.length)
       if (!state.overBudget()) return false
       cut = true
-      const events = parseSse(encode(state.finalEvents(json)))
+      const events = parseSse(encode(state.finalEvents()))
       out = [chunk.subarray(0, offset), encode(`${events.map((event) => `,${event.data}`).join('')}]`)]
       return true
     },
@@ -171,6 +194,11 @@ function jsonReader(state: TapState, usageMember: string): Reader {
       chunk = next
       out = [next]
       reading.push(next)
+      if (state.endsUnread && reading.over) {
+        // In the middle of an element there is no proper end.
+        cut = true
+        out = []
+      }
       return out
     },
     end: () => [],

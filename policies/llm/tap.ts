@@ -76,7 +76,8 @@ export interface TapWire {
 export interface TapReport {
   /**
    * Data of the stream events that may carry usage (those with `usage_mark`; data lines joined by a line feed), oldest
-   * first: the first one and the last three are enough, and one where `null` follows the mark may be left out. An
+   * first: the first one and the last three are enough, and one where `null` follows the mark may be left out. Where
+   * text follows such an event, one more that holds nothing but some text under the first of `text_keys`. An
    * event over 64 KiB is parsed by the tap and re-encoded with only its `type` and the members at `usage_paths`.
    */
   readonly events?: readonly string[]

@@ -28,8 +28,9 @@ const openAi = fc
     fc.array(fc.record({ text, index, tool: fc.boolean() }), { maxLength: 8 }),
     fc.option(fc.record({ prompt_tokens: count, completion_tokens: count }), { nil: undefined }),
     fc.boolean(),
+    fc.array(text, { maxLength: 3 }),
   )
-  .map(([deltas, usage, done]) => [
+  .map(([deltas, usage, done, behind]) => [
     ...deltas.map((delta) => ({
       id: 'c-1',
       choices: [
@@ -44,11 +45,19 @@ const openAi = fc
     })),
     ...(usage === undefined ? [] : [{ id: 'c-1', choices: [], usage }]),
     ...(done ? ['[DONE]'] : []),
+    // An upstream that goes on behind its own end.
+    ...behind.map((content) => ({ id: 'c-1', choices: [{ index: 0, delta: { content } }] })),
   ])
 
 const anthropic = fc
-  .tuple(count, fc.array(fc.record({ text, json: fc.boolean() }), { maxLength: 8 }), count, fc.boolean())
-  .map(([input, deltas, output, stopped]) => [
+  .tuple(
+    count,
+    fc.array(fc.record({ text, json: fc.boolean() }), { maxLength: 8 }),
+    count,
+    fc.boolean(),
+    fc.array(text, { maxLength: 2 }),
+  )
+  .map(([input, deltas, output, stopped, behind]) => [
     { type: 'message_start', message: { id: 'm-1', content: [], usage: { input_tokens: input, output_tokens: 1 } } },
     { type: 'content_block_start', index: 0, content_block: { type: 'text', text: '' } },
     ...deltas.map((delta) => ({
@@ -64,6 +73,7 @@ const anthropic = fc
           { type: 'message_stop' },
         ]
       : []),
+    ...behind.map((said) => ({ type: 'content_block_delta', index: 0, delta: { type: 'text_delta', text: said } })),
   ])
 
 const responses = fc
@@ -170,6 +180,40 @@ function atTheEdge({ plan }: Case, characters: readonly number[] | undefined): b
   const [one = 0, two = 0, three = 0, four = 0] = characters
   return Math.abs(estimateDelivered({ characters: [one, two, three, four] }) - plan.maxOutputTokens) <= 1
 }
+
+/** Events that are too large to be read, or that never end. */
+const HUGE = 'x'.repeat(1_200_000)
+const unread: readonly (readonly [string, string, string])[] = [
+  ['an event', 'openai-chat', `data: {"id":"c-1","choices":[{"delta":{"content":"${HUGE}"}}]}\n\ndata: [DONE]\n\n`],
+  ['an event without an end', 'anthropic-messages', `data: {"type":"content_block_delta","delta":{"text":"${HUGE}`],
+  ['a line that is no event', 'openai-responses', HUGE],
+  ['an event of many lines', 'openai-chat', `data: ${'x\ndata: '.repeat(200_000)}`],
+  ['a comment', 'openai-chat', `: ${HUGE}`],
+  ['an element of a list', 'gemini-generate', `,{"candidates":[{"content":{"parts":[{"text":"${HUGE}`],
+]
+const FIRST: Readonly<Record<string, string>> = {
+  'gemini-generate': '[{"candidates":[{"content":{"parts":[{"text":"a"}]}}],"modelVersion":"g-1"}',
+  'anthropic-messages': 'data: {"type":"content_block_delta","index":0,"delta":{"text":"a"}}\n\n',
+}
+
+describe.skipIf(luajitMissing)('an event that nobody can count', () => {
+  test.each(unread)('%s ends the stream, and is not sent on', (_, protocol, rest) => {
+    const first = FIRST[protocol] ?? 'data: {"id":"c-1","choices":[{"delta":{"content":"a"}}]}\n\n'
+    const whole = Buffer.from(first + rest)
+    const pieces = Array.from({ length: Math.ceil(whole.length / 60_000) }, (__, at) =>
+      whole.subarray(at * 60_000, (at + 1) * 60_000),
+    )
+    const one: Case = { plan: { protocol, stream: true, withholdUsage: false, maxOutputTokens: 1_000_000 }, pieces }
+    const expected = inTypeScript(one)
+    const [lua] = inLua([one])
+    expect(expected.result).toMatchObject({ cut: true, sawFinal: false })
+    expect(lua?.report).toMatchObject({ ended: 'cut' })
+    const sent = Buffer.from(lua?.out ?? '', 'hex').toString()
+    if (protocol === 'gemini-generate') expect(sent.length).toBeLessThan(whole.length)
+    else expect(sent).toBe(expected.out)
+    if (protocol !== 'gemini-generate') expect(sent.startsWith(first) && sent.length < 2_000).toBe(true)
+  })
+})
 
 describe.skipIf(luajitMissing)('the Lua tap does what the TypeScript tap does', () => {
   test.each([

@@ -85,9 +85,10 @@ check.case("collects both halves and passes every byte at once where nothing is 
     for i, piece in ipairs(pieces) do
       check.equal(tap.feed(state, piece, i == #pieces), piece, "piece " .. i .. " of the cut at " .. at)
     end
-    check.equal(#state.report.events, 2)
+    check.equal(#state.report.events, 3)
     check.equal(state.report.events[1]:match('"input_tokens":25') ~= nil, true)
-    check.equal(state.report.events[2]:match('"output_tokens":15') ~= nil, true)
+    check.equal(state.report.events[2], '{"text":"."}', "text behind the first half")
+    check.equal(state.report.events[3]:match('"output_tokens":15') ~= nil, true)
     check.equal(state.report.ended, "final")
     check.equal(table.concat(state.report.characters, " "), "2 1 0 0")
   end)
@@ -106,7 +107,7 @@ check.case("a stream that breaks off has its usage and text counted so far", fun
   local state = tap.new(ANTHROPIC_PLAN)
   tap.feed(state, ANTHROPIC:sub(1, #ANTHROPIC - 40), false)
   check.equal(state.report.ended, "open")
-  check.equal(#state.report.events, 2)
+  check.equal(#state.report.events, 3)
   check.equal(state.report.characters[1], 2)
 end)
 
@@ -147,6 +148,34 @@ check.case("cuts a stream behind the event that crossed the limit, with the plan
   local state = tap.new(plan)
   tap.feed(state, HEAD .. HELLO, false)
   check.equal(tap.feed(state, STOP, false), "", "after the cut")
+end)
+
+check.case("cuts a stream whose end was none", function()
+  local plan = setmetatable({ max_output_tokens = 30 }, { __index = OPENAI_PLAN })
+  local more = event('{"id":"c-1","choices":[{"delta":{"content":"' .. ("word "):rep(50) .. '"}}]}')
+  local out, report = run(plan, { HELLO .. DONE, more, more, more })
+  check.equal(report.ended, "cut")
+  check.equal(select(2, out:gsub("word word", "")) < 60, true)
+end)
+
+check.case("holds back an event that may be too large, and sends it when it is whole", function()
+  local plan = setmetatable({ max_output_tokens = 1000000, withhold_usage = false }, { __index = OPENAI_PLAN })
+  local state = tap.new(plan)
+  check.equal(tap.feed(state, HELLO:sub(1, 20), false), "")
+  check.equal(tap.feed(state, HELLO:sub(21), false), HELLO)
+  for _ = 1, 5 do
+    check.equal(tap.feed(state, 'data: {"choices":[{"delta":{"content":"' .. ("x"):rep(200000), false), "")
+  end
+  local out, over = tap.feed(state, ("x"):rep(200000), false)
+  check.equal(over, true)
+  check.equal(out:find("xxx", 1, true), nil, "nothing of it is sent")
+  check.equal(state.report.ended, "cut")
+end)
+
+check.case("lets an event of any size pass where nothing is to be cut", function()
+  local state = tap.new(setmetatable({ withhold_usage = false }, { __index = OPENAI_PLAN }))
+  local piece = 'data: {"choices":[{"delta":{"content":"' .. ("x"):rep(2000000)
+  check.equal(tap.feed(state, piece, false), piece)
 end)
 
 check.case("an event over 1 MiB passes unread, the next one is read again", function()

@@ -33,12 +33,13 @@ local function member(value, path)
   return value
 end
 
---- Counts the characters of generated text by their length in UTF-8, told by the first byte of each.
+--- Counts the characters of generated text by their length in UTF-8, told by the first byte of each; says if there are any.
 local function count_text(tap, value)
+  local found = false
   for key, child in pairs(value) do
     local kind = not tap.skip_keys[key] and type(child)
     if kind == "table" then
-      count_text(tap, child)
+      found = count_text(tap, child) or found
     elseif kind == "string" and child ~= "" and tap.text_keys[key] then
       local counts = tap.report.characters or { 0, 0, 0, 0 }
       local _, two = gsub(child, "[\192-\223]", "")
@@ -47,8 +48,10 @@ local function count_text(tap, value)
       counts[1] = counts[1] + #child - 2 * two - 3 * three - 4 * four
       counts[2], counts[3], counts[4] = counts[2] + two, counts[3] + three, counts[4] + four
       tap.report.characters = counts
+      found = true
     end
   end
+  return found
 end
 
 --- Keeps the first event that may carry usage and the last three, large ones without what nobody reads.
@@ -73,6 +76,10 @@ local function keep(tap, data, event)
   tap.report.events = events
 end
 
+local function may_hold(plan)
+  return plan.withhold_usage or plan.max_output_tokens ~= nil
+end
+
 local function estimate(tap)
   local tokens = 0
   for class, count in ipairs(tap.report.characters or {}) do
@@ -91,16 +98,24 @@ local function learn(tap, data)
   local _, mark = find(data, plan.usage_mark, 1, true)
   if mark and not find(data, "^%s*:%s*null", mark + 1) then
     keep(tap, data, event)
-    if tap.holds and type(event.usage) == "table" and not is_array(event.usage)
+    tap.behind = false
+    if plan.withhold_usage and tap.holds and type(event.usage) == "table" and not is_array(event.usage)
       and is_array(event.choices) and #event.choices == 0 then
       return "drop"
+    end
+  end
+  tap.first, tap.last = tap.first or event, event
+  -- Text behind an end, or behind a figure of the output, shows that it was none.
+  if count_text(tap, event) then
+    tap.report.ended = "open"
+    if tap.behind == false and not mark then
+      keep(tap, tap.some_text, event)
+      tap.behind = true
     end
   end
   if tap.final_types[event.type] then
     tap.report.ended = "final"
   end
-  tap.first, tap.last = tap.first or event, event
-  count_text(tap, event)
   local limit = tap.report.ended ~= "final" and plan.max_output_tokens
   return limit and estimate(tap) > limit and "cut" or "pass"
 end
@@ -135,7 +150,31 @@ end
 local function end_event(tap)
   local data, size = concat(tap.data, "\n"), tap.size
   tap.data, tap.size = {}, 0
-  return size <= MAX_EVENT and learn(tap, data) or "pass"
+  return size <= MAX_EVENT and learn(tap, data) or tap.plan.max_output_tokens and "unread" or "pass"
+end
+
+--- Ends the stream behind what is in `out`.
+local function cut(tap, out)
+  tap.report.ended, tap.held = "cut", {}
+  return concat(out) .. final_events(tap), true
+end
+
+--- Keeps back what has come of an event while it may be the one to withhold, or too large to be counted.
+local function hold(tap, rest, eof)
+  local held = tap.held
+  held[#held + 1] = rest
+  if not eof and tap.holds then
+    if tap.plan.max_output_tokens then
+      return ""
+    end
+    local all = concat(held)
+    if #all <= MAX_KEPT and not find(all, '"choices"%s*:%s*%[%s*[^%]%s]') then
+      tap.held = { all }
+      return ""
+    end
+  end
+  tap.holds, tap.held = false, {}
+  return concat(held)
 end
 
 --- Returns what to send for this piece of a stream, and true once nothing may follow.
@@ -163,26 +202,26 @@ local function follow(tap, chunk, eof)
     tap.after_cr = cr and stop == #chunk and byte(chunk, stop) == CR and verdict or nil
     pos = stop + 1
     if ended then
-      if verdict ~= "drop" then
-        out[#out + 1] = tap.held
+      if verdict == "unread" then
+        return cut(tap, out)
+      elseif verdict ~= "drop" then
+        out[#out + 1] = concat(tap.held)
         out[#out + 1] = sub(chunk, open, stop)
       end
       if verdict == "cut" then
-        tap.report.ended = "cut"
-        return concat(out) .. final_events(tap), true
+        return cut(tap, out)
       end
-      tap.held, tap.holds, open = "", tap.plan.withhold_usage, pos
+      tap.held, tap.holds, open = {}, may_hold(tap.plan), pos
     end
   end
   take(tap, sub(chunk, pos), false)
   if eof and not tap.plan.final_types then
     tap.report.ended = "final"
   end
-  local rest = tap.held .. sub(chunk, open)
-  -- An event may be held back only while it can still be the one to withhold.
-  tap.holds = tap.holds and not eof and #rest <= MAX_KEPT and not find(rest, '"choices"%s*:%s*%[%s*[^%]%s]')
-  tap.held = tap.holds and rest or ""
-  out[#out + 1] = not tap.holds and rest or nil
+  if tap.size > MAX_EVENT and tap.plan.max_output_tokens then
+    return cut(tap, out)
+  end
+  out[#out + 1] = hold(tap, sub(chunk, open), eof)
   return concat(out), false
 end
 
@@ -237,7 +276,13 @@ local function scan(tap, chunk)
     tap.key = tap.key .. sub(chunk, key_from)
   end
   local kept = tap.kept and tap.kept .. sub(chunk, kept_from)
-  tap.kept = kept and #kept <= (tap.list and MAX_EVENT or MAX_KEPT) and kept or nil
+  local fits = kept and #kept <= (tap.list and MAX_EVENT or MAX_KEPT)
+  tap.kept = fits and kept or nil
+  if kept and not fits and tap.list and tap.plan.max_output_tokens then
+    -- In the middle of an element there is no proper end.
+    tap.report.ended = "cut"
+    return "", true
+  end
 end
 
 --- Begins a tap on a reply. Its `report` is kept up to date, because a reply that breaks off has no last piece.
@@ -245,7 +290,8 @@ function _M.new(plan)
   return {
     plan = plan, report = { ended = "open" },
     text_keys = set(plan.text_keys), skip_keys = set(plan.skip_keys), final_types = set(plan.final_types or {}),
-    line = {}, width = 0, data = {}, size = 0, held = "", holds = plan.withhold_usage,
+    some_text = plan.text_keys[1] and cjson.encode({ [plan.text_keys[1]] = "." }),
+    line = {}, width = 0, data = {}, size = 0, held = {}, holds = may_hold(plan),
     depth = 0,
   }
 end
@@ -263,11 +309,11 @@ function _M.feed(tap, chunk, eof)
   if not tap.read then
     return chunk, eof
   end
-  local held = tap.held
+  local held, count = tap.held, #tap.held
   local ok, out, done = pcall(tap.read, tap, chunk, eof)
   if not ok then
     tap.report.fault = tostring(out)
-    return held .. chunk, eof
+    return concat(held, "", 1, count) .. chunk, eof
   end
   tap.done = done
   return out or chunk, done or eof
