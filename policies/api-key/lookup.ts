@@ -19,6 +19,7 @@ export type Lookup =
   | { readonly type: 'unknown'; readonly record?: KeyRecord; readonly ageMs?: number }
 
 export interface KeyLookup {
+  /** @throws {PortcullisError} `store_fault` when the registry holds something else under this id */
   find(id: string): MaybePromise<Lookup>
   /** What was last known, however long ago. */
   peek(id: string): KeyRecord | undefined
@@ -61,10 +62,11 @@ export function createKeyLookup({ registry, clock, logger, cacheMs }: LookupOpti
         missed.set(id, askedAt)
         return ABSENT
       }
-      missed.delete(id)
       known.set(id, { record, askedAt })
       return { type: 'found', record }
     } catch (error) {
+      // One key that cannot be read must not make all others look unreachable.
+      if (error instanceof PortcullisError && error.code === 'store_fault') throw error
       breaker.failed()
       probeAt = clock.monotonic() + PROBE_AFTER_MS
       report(false, reasonOf(error))

@@ -40,7 +40,7 @@ interface Judged {
   /** Headers that held a key. */
   readonly keyIn?: readonly string[]
   readonly secondsLeft?: number
-  /** Name under which the use is noted. */
+  /** Name under which the use is noted; only of who gets in. */
   readonly used?: string
 }
 
@@ -124,7 +124,7 @@ function createInstance(config: ApiKeyConfig, deps: Deps): PolicyInstance {
   async function decide(exchange: Exchange): Promise<Decision> {
     const started = deps.clock.monotonic()
     const judged = await judge(exchange).catch((error: unknown) => recover(error))
-    if (judged.reject === undefined && judged.used !== undefined) uses?.note(judged.used)
+    if (judged.used !== undefined) uses?.note(judged.used)
     const decision = decisionOf(judged)
     publish('decision', () => ({
       policy: NAME,

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { systemRandom } from '../../../plugins/deps.ts'
 import { createKeyIssuer, fingerprintOf, generateKey, newKeyId, useName } from '../../../policies/api-key/index.ts'
+import { PortcullisError } from '../../../policies/errors.ts'
 import { createPipeline } from '../../../policies/pipeline.ts'
 import type { Caller } from '../../../policies/policy.ts'
 import { DAY } from './support.ts'
@@ -297,6 +298,15 @@ describe('lockout', () => {
     }
   })
 
+  it('begins to count anew once it is over', async () => {
+    const { refused, wait } = setUp({ ...OWN, lockout: { failures: 3, within_seconds: 600, lock_seconds: 5 } })
+    for (let times = 0; times < 3; times++) await refused(bearer(stranger()))
+    await wait(5_000)
+    for (let times = 0; times < 3; times++)
+      expect((await refused(bearer(stranger()))).headers).not.toHaveProperty('retry-after')
+    expect((await refused(bearer(stranger()))).headers).toHaveProperty('retry-after')
+  })
+
   it('counts neither missing nor expired keys', async () => {
     const { refused, issue } = setUp(strict)
     const { key } = await issue({ expiresAt: START })
@@ -345,7 +355,7 @@ describe('while the registry does not answer', () => {
   })
 
   it('stops asking, says so once, and goes on by itself', async () => {
-    const { decide, passed, known, unseen, meddler, wait, lines } = await down('local')
+    const { decide, passed, known, unseen, meddler, wait, lines, issue } = await down('local')
     for (let times = 0; times < 50; times++) await decide(bearer(stranger(), { address: `10.0.0.${times}` }))
     expect(meddler.finds).toBeLessThan(10)
     expect(lines.filter(({ message }) => message.includes('does not answer'))).toHaveLength(1)
@@ -353,7 +363,34 @@ describe('while the registry does not answer', () => {
     await wait(1_000)
     await passed(bearer(unseen))
     await passed(bearer(known))
+    for (let times = 0; times < 3; times++) await passed(bearer((await issue()).key))
     expect(lines.at(-1)?.message).toBe('the key registry answers again')
+  })
+
+  it('forgets a key that the registry lost', async () => {
+    const { refused, known, meddler, wait, registry } = await down('local')
+    meddler.failing = false
+    const { find } = registry
+    Object.assign(registry, { find: async () => undefined })
+    await wait(1_000)
+    expect((await refused(bearer(known))).code).toBe('invalid_key')
+    Object.assign(registry, { find })
+    meddler.failing = true
+    await wait(1_000)
+    expect((await refused(bearer(known))).status).toBe(503)
+  })
+
+  it('shuts the door to a key that cannot be read, and to no other', async () => {
+    const { decide, passed, issue, registry, wait } = setUp({ ...OWN, on_store_error: 'allow' })
+    const [broken, whole] = [await issue(), await issue()]
+    const { find } = registry
+    const fault = new PortcullisError('store_fault', 'The key registry holds what is no key.')
+    const findOrFail = (id: string) => (id === broken.id ? Promise.reject(fault) : find(id))
+    Object.assign(registry, { find: findOrFail })
+    for (let times = 0; times < 10; times++) await expect(decide(bearer(broken.key))).rejects.toBe(fault)
+    await passed(bearer(whole.key))
+    await wait(1_000)
+    expect((await passed(bearer(whole.key))).identity).toBeDefined()
   })
 
   it('locks nobody out for keys that nobody could judge', async () => {
