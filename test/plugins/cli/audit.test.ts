@@ -1,0 +1,141 @@
+import { spawnSync } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { EXIT } from '../../../plugins/cli/io.ts'
+import { run } from '../../../plugins/cli/program.ts'
+import { systemOutputs } from '../../../plugins/outputs.ts'
+import { fileTarget } from '../../../policies/audit/sinks/file.ts'
+import { CHAIN_KEY, makeRecord } from '../../policies/audit/support.ts'
+
+const ROOT = new URL('../../..', import.meta.url).pathname
+let folder: string
+let path: string
+
+beforeEach(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'portcullis-verify-'))
+  path = join(folder, 'audit.ndjson')
+  await write(0, 12)
+})
+afterEach(() => rmSync(folder, { recursive: true }))
+
+async function write(from: number, count: number): Promise<void> {
+  const target = fileTarget(
+    { path, maxBytes: 4_096, daily: false, keep: 0, chainKey: CHAIN_KEY },
+    { outputs: systemOutputs, now: () => Date.now(), warn: () => undefined },
+  )
+  let lines = Array.from({ length: count }, (_, index) => JSON.stringify(makeRecord(from + index)))
+  while (lines.length > 0) lines = lines.slice(await target.deliver(lines))
+  await target.idle?.()
+}
+
+async function verify(
+  args: readonly string[],
+  env: Readonly<Record<string, string>> = { PORTCULLIS_AUDIT_KEY: CHAIN_KEY },
+) {
+  return call(['audit', 'verify', ...args], env)
+}
+
+async function call(args: readonly string[], env: Readonly<Record<string, string>> = {}) {
+  const out: string[] = []
+  const err: string[] = []
+  const io = { out: (text: string) => void out.push(text), err: (text: string) => void err.push(text), env }
+  return { code: await run(args, io), out: out.join(''), err: err.join('') }
+}
+
+function files(): string[] {
+  const { stdout } = spawnSync('ls', [folder], { encoding: 'utf8' })
+  return stdout
+    .split('\n')
+    .filter((name) => name !== '' && !name.endsWith('.chain'))
+    .map((name) => join(folder, name))
+}
+
+describe('portcullis audit verify', () => {
+  it('finds files as they were written whole, and tells the head', async () => {
+    expect(files().length).toBeGreaterThan(1)
+    const { code, out } = await verify(files())
+    expect([code, out]).toEqual([EXIT.ok, expect.stringMatching(/^12 records, whole, head 12:[0-9a-f]{64}\n$/)])
+  })
+
+  it('says where a byte was changed, as text and as JSON', async () => {
+    const bytes = readFileSync(path)
+    bytes[10] = 0x58
+    writeFileSync(path, bytes)
+    const text = await verify(files())
+    expect(text.code).toBe(EXIT.findings)
+    expect(text.out).toContain(`${path}: line 1 (byte 0): edited: this line is not what was written\n`)
+    const json = await verify([...files(), '--json'])
+    expect(json.code).toBe(EXIT.findings)
+    expect(JSON.parse(json.out).faults[0]).toMatchObject({ file: path, line: 1, offset: 0, kind: 'edited' })
+  })
+
+  it('finds a missing file, and a rollback by a head that was noted', async () => {
+    expect((await verify(files().filter((name) => name !== path))).out).toContain('no_end')
+    expect((await verify(files().slice(0, 1))).code).toBe(EXIT.findings)
+    const [, noted = ''] = /head (\S+)/.exec((await verify(files())).out) ?? []
+    const before = new Map([...files(), `${path}.chain`].map((name) => [name, readFileSync(name)]))
+    await write(12, 3)
+    const [, later = ''] = /head (\S+)/.exec((await verify(files())).out) ?? []
+    expect((await verify([...files(), '--at-least', noted])).code).toBe(EXIT.ok)
+    for (const name of files()) rmSync(name)
+    for (const [name, bytes] of before) writeFileSync(name, bytes)
+    expect((await verify(files())).code).toBe(EXIT.ok)
+    expect((await verify([...files(), '--at-least', later])).code).toBe(EXIT.findings)
+  })
+
+  it('takes the key from a file or another variable, and the seal from elsewhere', async () => {
+    const keyFile = join(folder, '..', `${Date.now()}.key`)
+    writeFileSync(keyFile, `${CHAIN_KEY}\n`)
+    try {
+      expect((await verify([...files(), '--key-file', keyFile], {})).code).toBe(EXIT.ok)
+    } finally {
+      rmSync(keyFile)
+    }
+    expect((await verify([...files(), '--key-env', 'MINE'], { MINE: CHAIN_KEY })).code).toBe(EXIT.ok)
+    expect((await verify([...files(), '--seal', `${path}.chain`])).code).toBe(EXIT.ok)
+    expect((await verify([...files(), '--seal', path])).out).toContain('seal:')
+  })
+
+  it.each([
+    ['no key', [], {}, /--key-file or in PORTCULLIS_AUDIT_KEY/],
+    ['a key file that is not there', ['--key-file', '/no/such/key'], {}, /cannot be read/],
+    ['a head that is none', ['--at-least', 'x'], { PORTCULLIS_AUDIT_KEY: CHAIN_KEY }, /--at-least/],
+    [
+      'a file that is not there',
+      ['/no/such/file'],
+      { PORTCULLIS_AUDIT_KEY: CHAIN_KEY },
+      /\/no\/such\/file: cannot be read \(ENOENT\)/,
+    ],
+    ['a folder', [tmpdir()], { PORTCULLIS_AUDIT_KEY: CHAIN_KEY }, /cannot be read \(EISDIR\)/],
+  ])('cannot do it with %s', async (_name, args, env, message) => {
+    const { code, err } = await verify([path, ...args], env as Record<string, string>)
+    expect([code, err]).toEqual([EXIT.failed, expect.stringMatching(message)])
+    expect(err).not.toContain(CHAIN_KEY)
+  })
+
+  it('finds a fault in every record with another key', async () => {
+    expect((await verify(files(), { PORTCULLIS_AUDIT_KEY: 'another-key-of-16-bytes' })).out).toMatch(
+      /\n0 records, 13 faults\n$/,
+    )
+  })
+
+  it('runs as a command', () => {
+    const { status, stdout } = spawnSync(
+      process.execPath,
+      ['--import', 'tsx', 'plugins/cli/main.ts', 'audit', 'verify', ...files(), '--json'],
+      {
+        cwd: ROOT,
+        encoding: 'utf8',
+        env: { ...process.env, PORTCULLIS_AUDIT_KEY: CHAIN_KEY },
+      },
+    )
+    expect([status, JSON.parse(stdout).records]).toEqual([0, 12])
+  })
+})
+
+it('portcullis audit schema prints the JSON Schema', async () => {
+  const { code, out } = await call(['audit', 'schema'])
+  expect([code, JSON.parse(out).title]).toEqual([0, 'Portcullis audit record'])
+})
