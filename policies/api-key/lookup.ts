@@ -76,6 +76,19 @@ export function createKeyLookup({ registry, clock, logger, cacheMs }: LookupOpti
     }
   }
 
+  /** Undefined while the registry is left alone. */
+  function ask(id: string, now: number): Promise<Lookup> | undefined {
+    let running = reading.get(id)
+    if (running === undefined) {
+      if (breaker.open && now < probeAt) return undefined
+      // One probe at a time.
+      if (breaker.open) probeAt = now + PROBE_AFTER_MS
+      running = read(id)
+      reading.set(id, running)
+    }
+    return running
+  }
+
   function asLastSeen(id: string): Lookup {
     const seen = known.get(id)
     return seen === undefined
@@ -100,18 +113,15 @@ export function createKeyLookup({ registry, clock, logger, cacheMs }: LookupOpti
     find(id) {
       const now = clock.monotonic()
       const seen = known.get(id)
-      if (seen !== undefined && now - seen.askedAt < cacheMs) return { type: 'found', record: seen.record }
+      if (seen !== undefined && now - seen.askedAt < cacheMs) {
+        // Asked for again in good time, so that whoever calls often never waits for the store.
+        // Of a failure hears whoever asks once this answer no longer counts.
+        if (now - seen.askedAt >= cacheMs / 2) ask(id, now)?.catch(() => undefined)
+        return { type: 'found', record: seen.record }
+      }
       const missedAt = missed.get(id)
       if (missedAt !== undefined && now - missedAt < cacheMs) return ABSENT
-      let running = reading.get(id)
-      if (running === undefined) {
-        if (breaker.open && now < probeAt) return asLastSeen(id)
-        // One probe at a time.
-        if (breaker.open) probeAt = now + PROBE_AFTER_MS
-        running = read(id)
-        reading.set(id, running)
-      }
-      return running
+      return ask(id, now) ?? asLastSeen(id)
     },
     peek: (id) => known.get(id)?.record,
     get size() {

@@ -21,12 +21,15 @@ const SLICE_MS = 1_000
 const PEPPER = 'a pepper that only this bench has.'
 const QUIET = { info() {}, warn() {}, error() {} }
 
+const REVOCATIONS = 50
+const LONGEST_MS = 1_000
 const SLOWED_AT_MOST = 1.2
 const HEAP_MB = 24
 
 export async function run(): Promise<readonly BenchRow[]> {
   const redis = await startRedis()
   const runtime = createRuntime()
+  const another = createRuntime()
   const deps = createDeps({ logger: QUIET, runtime })
   const where = { store: 'redis', redis: { host: redis.host, port: redis.port, command_timeout_ms: 5_000 } }
   const config = parsePolicyConfig(apiKey, { ...where, own_keys: { pepper: PEPPER, headers: ['apikey'] } })
@@ -88,6 +91,7 @@ export async function run(): Promise<readonly BenchRow[]> {
     const grown = (process.memoryUsage().heapUsed - before) / 1_048_576
     const most = Math.max(...wrong.map(({ id }) => reads.get(id) ?? 0))
     const slowed = median(flooded) / median(quiet)
+    const waits = await revocations(good.slice(0, REVOCATIONS))
     return [
       {
         name: `good keys, median, under ${WRONG_A_SECOND} wrong ones a second`,
@@ -111,8 +115,32 @@ export async function run(): Promise<readonly BenchRow[]> {
       },
       boundRow(`reads of the store for each of ${WRONG_KEYS} wrong keys, at most`, most, 'reads', 2),
       boundRow('memory kept after the flood', grown, 'MB', HEAP_MB),
+      boundRow(
+        `a revoked key is refused by two nodes, longest of ${waits.length}`,
+        Math.max(...waits),
+        'ms',
+        LONGEST_MS,
+      ),
     ]
+
+    /** Milliseconds from each revocation until the node that knew the key best refuses it, and so does another. */
+    async function revocations(keys: readonly { readonly id: string; readonly key: string }[]): Promise<number[]> {
+      const other = apiKey.create(config, createDeps({ logger: QUIET, runtime: another }))
+      const took: number[] = []
+      for (const { id, key } of keys) {
+        const nodes = [instance, other]
+        for (const node of nodes) await node.decide(exchange(key, '192.0.2.1'))
+        const start = performance.now()
+        await registry.revoke(id, { at: Date.now(), reason: 'bench' })
+        for (const node of nodes)
+          while ((await node.decide(exchange(key, '192.0.2.1'))).type !== 'reject')
+            await new Promise((done) => setTimeout(done, 2))
+        took.push(performance.now() - start)
+      }
+      return took
+    }
   } finally {
+    await another.close()
     await runtime.close()
     await redis.close()
   }

@@ -56,6 +56,24 @@ describe('a good key', () => {
     })
   })
 
+  it('never makes a frequent caller wait for the registry', async () => {
+    const { decide, issue, meddler, wait } = setUp(OWN)
+    const { key } = await issue()
+    await decide(bearer(key))
+    let release = () => {}
+    await wait(250)
+    meddler.hold = new Promise((done) => {
+      release = done
+    })
+    // The answer is not there yet, and nobody waits for it.
+    for (let times = 0; times < 5; times++) expect((await decide(bearer(key))).type).toBe('pass')
+    expect(meddler.finds).toBe(2)
+    release()
+    await wait(250)
+    meddler.hold = new Promise(() => {})
+    expect((await decide(bearer(key))).type).toBe('pass')
+  })
+
   it('is looked for only where the config says', async () => {
     const { refused, issue } = setUp({ own_keys: { pepper: PEPPER, headers: ['apikey'] } })
     const { key } = await issue()
