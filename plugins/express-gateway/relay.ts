@@ -3,6 +3,7 @@
 import type { IncomingMessage } from 'node:http'
 import { pipeline, type Readable } from 'node:stream'
 import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib'
+import { PortcullisError } from '../../policies/errors.ts'
 import { requireProtocol } from '../../policies/llm/protocols/index.ts'
 import type { TapPlan } from '../../policies/llm/tap.ts'
 import { createTap, type ReplyTap } from '../../policies/llm/tap-stream.ts'
@@ -30,6 +31,7 @@ export interface RelayEvents {
 /**
  * Takes over a reply before http-proxy has copied its headers: they are changed in place.
  * @param plan how to read the reply; undefined sends it on unread
+ * @throws {PortcullisError} `reply_unreadable` where a stream may have to be cut, and is in an encoding that nobody knows.
  */
 export function createRelay(
   reply: IncomingMessage,
@@ -40,6 +42,8 @@ export function createRelay(
   const status = reply.statusCode ?? 0
   const hasBody = method !== 'HEAD' && status !== 204 && status !== 304
   const decoder = plan === undefined || !hasBody ? undefined : decoderFor(reply)
+  if (decoder === 'unknown' && plan?.stream === true && plan.maxOutputTokens !== undefined)
+    throw new PortcullisError('reply_unreadable', 'nobody here can read the encoding of the reply')
   const tap =
     plan === undefined || !hasBody || decoder === 'unknown'
       ? undefined

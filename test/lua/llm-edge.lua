@@ -180,6 +180,46 @@ check.case("reads a JSON reply without touching its length", function()
   check.equal(report.broken_by, "client")
 end)
 
+check.case("a compressed reply is read unpacked, and one that nobody can read is not cut short unseen", function()
+  local inflate = require "kong.plugins.llm-edge.inflate"
+  local decoder, push = inflate.decoder, inflate.push
+  inflate.decoder = function(encoding)
+    if encoding == "br" then
+      return false
+    end
+    return encoding == "gzip" and {} or nil
+  end
+  inflate.push = function(_, piece)
+    if piece == "bad" then
+      return nil, "broken"
+    end
+    return piece:upper()
+  end
+
+  local out, report, seen = reply({ reply_headers = { ["content-encoding"] = "gzip", ["content-length"] = "9" } },
+    with({ stream = false }), { "ab", "c" })
+  check.equal(out, "ABC")
+  check.equal(seen.reply_headers["content-encoding"], nil)
+  check.equal(seen.reply_headers["content-length"], nil)
+  check.equal(report.tap.ended, "final")
+
+  local _, unread, kept = reply({ reply_headers = { ["content-encoding"] = "br" } }, with({}), { "ab", "c" })
+  check.equal(unread.tap, nil)
+  check.equal(kept.reply_headers["content-encoding"], "br")
+
+  local _, _, refused = reply({ reply_headers = { ["content-encoding"] = "br" } }, with({ max_output_tokens = 9 }), {})
+  check.equal(refused.exit.status, 503)
+  check.equal(refused.exit.body.error.code, "policy_unavailable")
+
+  local cut, broken = reply({
+    reply_headers = { ["content-encoding"] = "gzip" }, var = { request_completion = "OK", upstream_addr = "192.0.2.1:80" },
+  }, with({}), { "data: x\n\n", "bad", "more" })
+  check.equal(cut, "DATA: X\n\n")
+  check.equal(broken.completed, false)
+  check.equal(broken.broken_by, "upstream")
+  inflate.decoder, inflate.push = decoder, push
+end)
+
 check.case("where a stream may be cut, the client is asked to hang up, but not over HTTP/2", function()
   local plan = with({ max_output_tokens = 9 })
   for version, expected in pairs({ [1.1] = "close", [2] = false }) do
@@ -230,9 +270,9 @@ check.case("gathers what an observer needs, also of a request that was refused b
   check.equal(kong.ctx.shared.portcullis_ending.report.contacted, false)
 end)
 
-check.case("a compressed reply and one of Kong's own pass unobserved", function()
+check.case("a reply that nobody can unpack and one of Kong's own pass unobserved", function()
   for _, fields in ipairs({
-    { reply_headers = { ["content-type"] = "text/event-stream", ["content-encoding"] = "gzip" } },
+    { reply_headers = { ["content-type"] = "text/event-stream", ["content-encoding"] = "zstd" } },
     { reply_headers = { ["content-type"] = "text/event-stream" }, source = "error" },
   }) do
     local out, report = reply(fields, PLAN, { USAGE })

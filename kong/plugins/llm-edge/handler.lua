@@ -2,6 +2,7 @@
 
 local cjson = require "cjson.safe"
 local facts_of = require "kong.plugins.llm-edge.facts"
+local inflate = require "kong.plugins.llm-edge.inflate"
 local refuse = require "kong.plugins.llm-edge.refuse"
 local tap = require "kong.plugins.llm-edge.tap"
 
@@ -29,12 +30,21 @@ function LlmEdge.access(_, conf)
 end
 
 local function begin_tap(plan)
-  local encoding = kong.response.get_header("content-encoding") or "identity"
-  if kong.response.get_source() ~= "service" or encoding ~= "identity" then
+  if kong.response.get_source() ~= "service" then
     return
   end
   local may_cut = plan.stream and plan.max_output_tokens
-  if may_cut or plan.stream and plan.withhold_usage then
+  local decoder = inflate.decoder(kong.response.get_header("content-encoding"))
+  if decoder == false and may_cut then
+    kong.response.clear_header("content-encoding")
+    return refuse("llm-edge", "policy_unavailable", "The reply is compressed in a way that nobody here can read.")
+  elseif decoder == false then
+    return
+  elseif decoder then
+    kong.response.clear_header("content-encoding")
+    kong.ctx.plugin.decoder = decoder
+  end
+  if decoder or may_cut or plan.stream and plan.withhold_usage then
     kong.response.clear_header("content-length")
   end
   -- nginx reads on behind a stream that was cut until the client hangs up; HTTP/2 has no header to ask for that.
@@ -82,7 +92,15 @@ function LlmEdge.body_filter()
   local state, eof = kong.ctx.plugin.tap, ngx.arg[2]
   if state then
     local chunk = ngx.arg[1]
-    local out, over = tap.feed(state, chunk, eof)
+    local plain, broken = chunk, nil
+    if kong.ctx.plugin.decoder and not state.done then
+      plain, broken = inflate.push(kong.ctx.plugin.decoder, chunk)
+    end
+    local out, over = tap.feed(state, plain or "", eof)
+    if broken then
+      kong.log.err("could not read the reply: ", broken)
+      kong.ctx.plugin.broken, state.done, over = true, true, true
+    end
     if out ~= chunk then
       ngx.arg[1] = out
     end
@@ -98,7 +116,8 @@ end
 local function report(state)
   local var, status = ngx.var, ngx.status
   local sent = var.request_completion == "OK"
-  local whole = kong.ctx.plugin.ended or ngx.req.get_method() == "HEAD" or status == 204 or status == 304
+  local over = kong.ctx.plugin.ended and not kong.ctx.plugin.broken
+  local whole = over or ngx.req.get_method() == "HEAD" or status == 204 or status == 304
   return {
     version = 1,
     status = status,
