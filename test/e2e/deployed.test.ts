@@ -1,96 +1,19 @@
 /** What an operator deploys, on a real Kong: kong/kong.yml as it is, but for addresses, credentials and certificates. */
 
-import { readFileSync } from 'node:fs'
-import { request as httpRequest } from 'node:http'
-import { request as httpsRequest } from 'node:https'
-import { connect } from 'node:tls'
 import { exportSPKI, generateKeyPair, SignJWT } from 'jose'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { parse } from 'yaml'
 import { run } from '../../plugins/cli/program.ts'
 import { type Model, startModel } from '../support/model/index.ts'
 import { type RedisServer, startRedis } from '../support/redis/server.ts'
+import { bearer, type Call, handshake, LISTEN, PROVIDER, readConfig, send, TODAY } from './support/deployed.ts'
 import { kongMissing, startKong } from './support/host.ts'
 import type { Kong, KongConfig } from './support/kong.ts'
-import { ADMIN_PORT, PROXY_PORT } from './support/ports.ts'
+import { ADMIN_PORT } from './support/ports.ts'
 import { until } from './support/wait.ts'
 
-/** In this process's own block of ports. */
-const TLS_PORT = PROXY_PORT + 7
 const KEYS = { alice: 'alice-deployed-key', bob: 'bob-deployed-key' }
-const PROVIDER = {
-  OPENAI_AUTHORIZATION: 'Bearer openai-key',
-  ANTHROPIC_API_KEY: 'anthropic-key',
-  GEMINI_API_KEY: 'gemini-key',
-}
-const TODAY = `pc-issued:${new Date().toISOString().slice(0, 10)}`
-
-type Loose = Record<string, unknown>
-
-function readConfig(path: string, upstream: string, redisPort: number): KongConfig {
-  const text = readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8')
-  const config = parse(text) as { services: Loose[]; plugins?: { config?: { redis?: Loose } }[] }
-  for (const service of config.services) {
-    service.url = upstream
-    delete service.tls_verify
-  }
-  for (const { config: settings } of config.plugins ?? [])
-    if (settings?.redis !== undefined) settings.redis = { host: '127.0.0.1', port: redisPort }
-  return config as unknown as KongConfig
-}
-
-interface Sent {
-  readonly status: number
-  readonly headers: Readonly<Record<string, string | string[] | undefined>>
-  readonly text: string
-}
-
-interface Call {
-  readonly path?: string
-  readonly headers?: Readonly<Record<string, string>>
-  readonly body?: object
-  readonly clear?: true
-}
-
-function send({ path = '/openai/v1/chat/completions', headers = {}, body, clear }: Call): Promise<Sent> {
-  const text = JSON.stringify(
-    body ?? { model: 'gpt-4o-mini', max_tokens: 32, messages: [{ role: 'user', content: 'Hi' }] },
-  )
-  const options = { host: '127.0.0.1', path, method: 'POST', agent: false as const }
-  const all = { 'content-type': 'application/json', 'content-length': String(Buffer.byteLength(text)), ...headers }
-  return new Promise((resolve, reject) => {
-    const request = clear
-      ? httpRequest({ ...options, port: PROXY_PORT, headers: all })
-      : httpsRequest({ ...options, port: TLS_PORT, headers: all, rejectUnauthorized: false })
-    request.on('error', reject)
-    request.on('response', (response) => {
-      const chunks: Buffer[] = []
-      response.on('data', (chunk: Buffer) => void chunks.push(chunk))
-      response.on('error', reject)
-      response.on('end', () =>
-        resolve({
-          status: response.statusCode ?? 0,
-          headers: response.headers,
-          text: Buffer.concat(chunks).toString(),
-        }),
-      )
-    })
-    request.end(text)
-  })
-}
-
-const bearer = (key: string) => ({ authorization: `Bearer ${key}` })
-
-function handshake(options: object): Promise<string> {
-  return new Promise((resolve) => {
-    const socket = connect({ host: '127.0.0.1', port: TLS_PORT, rejectUnauthorized: false, ...options })
-    socket.on('secureConnect', () => {
-      resolve(socket.getProtocol() ?? 'none')
-      socket.destroy()
-    })
-    socket.on('error', () => resolve('refused'))
-  })
-}
+/** Of a consumer, too: that no other place may hold it is why it is refused. nginx itself may log it. */
+const IN_ADDRESS = 'bob-key-in-an-address'
 
 describe.skipIf(kongMissing)('kong/kong.yml on a real Kong', () => {
   let model: Model
@@ -111,7 +34,7 @@ describe.skipIf(kongMissing)('kong/kong.yml on a real Kong', () => {
     config = readConfig('kong/kong.yml', model.url, redis.port)
     const credentials: Readonly<Record<string, object>> = {
       alice: { keyauth_credentials: [{ key: KEYS.alice, tags: [TODAY] }, { key: 'without-an-age' }] },
-      bob: { keyauth_credentials: [{ key: KEYS.bob, tags: [TODAY] }] },
+      bob: { keyauth_credentials: [KEYS.bob, IN_ADDRESS].map((key) => ({ key, tags: [TODAY] })) },
       reports: {
         jwt_secrets: [
           { key: 'reports', algorithm: 'RS256', rsa_public_key: await exportSPKI(publicKey), tags: [TODAY] },
@@ -124,7 +47,7 @@ describe.skipIf(kongMissing)('kong/kong.yml on a real Kong', () => {
       config,
       env: {
         ...PROVIDER,
-        KONG_PROXY_LISTEN: `127.0.0.1:${PROXY_PORT} http2, 127.0.0.1:${TLS_PORT} http2 ssl`,
+        KONG_PROXY_LISTEN: LISTEN,
         KONG_TRUSTED_IPS: '127.0.0.1',
       },
     })
@@ -242,7 +165,7 @@ describe.skipIf(kongMissing)('kong/kong.yml on a real Kong', () => {
   })
 
   test('takes no key from an address', async () => {
-    const reply = await send({ path: `/gemini/v1beta/models/gemini-2.5-flash:generateContent?key=${KEYS.bob}` })
+    const reply = await send({ path: `/gemini/v1beta/models/gemini-2.5-flash:generateContent?key=${IN_ADDRESS}` })
     expect(reply.status).toBe(401)
   })
 
