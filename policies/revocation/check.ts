@@ -37,14 +37,19 @@ function judge(
 
 export function subjectOf(caller: Caller, claims: Claims | undefined): Subject {
   const { consumer, credential } = caller
-  const { iss, jti, sub } = claims ?? {}
+  const [issuer, jti, sub] = [claims?.iss, claims?.jti, claims?.sub].map(written)
   return {
-    ...(typeof iss === 'string' ? { issuer: iss } : {}),
-    ...(typeof jti === 'string' ? { jti } : {}),
-    ...(typeof sub === 'string' ? { sub } : {}),
+    ...(issuer === undefined ? {} : { issuer }),
+    ...(jti === undefined ? {} : { jti }),
+    ...(sub === undefined ? {} : { sub }),
     ...(credential === undefined ? {} : { credential: texts(credential.id, credential.fingerprint) }),
     ...(consumer === undefined ? {} : { consumer: texts(consumer.id, consumer.username, consumer.customId) }),
   }
+}
+
+/** A gateway that verifies tokens by itself may take a number for a subject. */
+function written(claim: unknown): string | undefined {
+  return typeof claim === 'string' || typeof claim === 'number' ? String(claim) : undefined
 }
 
 function texts(...values: readonly (string | undefined)[]): string[] {

@@ -270,6 +270,16 @@ describe('the reply', () => {
     expect(await settledOnce(spy)).toEqual({ ended: 'complete', status: 200 })
   })
 
+  it('in an encoding that nobody can look into is not sent on where a stream may have to be cut', async () => {
+    const url = await serve((_, response) => response.writeHead(200, { 'content-encoding': 'aes128gcm' }).end('opaque'))
+    const spy = tapped({ ...TAP, maxOutputTokens: 10 })
+    const stage = await spied(spy, { config: { serviceEndpoints: { model: { url } } } })
+    const reply = await ask(stage, { key: undefined, body: STREAM })
+    expect([reply.status, await reply.text()]).toEqual([503, expect.stringContaining('policy_unavailable')])
+    // The upstream answered, and nobody knows what with.
+    expect(await settledOnce(spy)).toMatchObject({ ended: 'unknown' })
+  })
+
   it('is not collected for a slow client', async () => {
     const event = Buffer.from(`data: {"choices":[{"index":0,"delta":{"content":"${'x'.repeat(60_000)}"}}]}\n\n`)
     let sent = 0

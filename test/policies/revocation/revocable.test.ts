@@ -73,6 +73,15 @@ describe.each(POLICIES)('%s', (_, candidate) => {
     expect(JSON.stringify(decision)).not.toContain('company')
   })
 
+  it('a subject that is a number is revoked by how it is written', async () => {
+    const { deps } = createNode()
+    const { ask } = make(candidate, deps, MEMORY)
+    const caller = { ...CALLER, claims: { ...CALLER.claims, sub: 42 } }
+    expect(await ask(caller)).toBe('pass')
+    await revoke(deps, MEMORY, { kind: 'sub', value: '42' })
+    await vi.waitFor(async () => expect(await ask(caller)).toBe('invalid_token'))
+  })
+
   it('somebody else is not hit', async () => {
     const { deps } = createNode()
     const { ask } = make(candidate, deps, MEMORY)

@@ -1,5 +1,9 @@
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { fetchDocument } from '../../../plugins/fetch-document.ts'
+import { createPipeline } from '../../../policies/pipeline.ts'
+import { parsePolicyConfig } from '../../../policies/schema/parse.ts'
+import { scope } from '../../../policies/scope/index.ts'
+import { tokenLimit } from '../../../policies/token-limit/index.ts'
 import { encode, ISSUER, type IssuerKey, makeKey, sign } from '../../support/jwks/issuer.ts'
 import { type Answer, startJwksServer } from '../../support/jwks/server.ts'
 import { createWorld, exchange, START, STRANGER, setUp } from './support.ts'
@@ -213,5 +217,48 @@ describe('the cache of verified tokens', () => {
     expect((await passed(ask(first))).claims).not.toBe(claims)
     wait(65_000)
     expect((await refused(ask(first))).message).toBe('The token has expired.')
+  })
+
+  it.each([0, 100])('one signature check a request however many policies look, with a cache of %i', async (size) => {
+    const jwks = JSON.stringify({ keys: [one.jwk] })
+    const issuers = [{ issuer: ISSUER, jwks, audiences: ['llm-gateway'] }]
+    const world = createWorld()
+    const checks = vi.spyOn(crypto.subtle, 'verify')
+    onTestFinished(() => checks.mockRestore())
+    const jwt = { issuers, cache_size: size }
+    const limits = [{ name: 'r', limit: 100, window_seconds: 60, count: 'requests', per: ['claim:sub'] }]
+    const revocation = { store: 'memory' }
+    const pipeline = createPipeline(
+      [
+        { name: 'llm-scope', instance: scope.create(parsePolicyConfig(scope, { jwt, revocation }), world.deps) },
+        {
+          name: 'llm-token-limit',
+          instance: tokenLimit.create(parsePolicyConfig(tokenLimit, { limits, revocation }), world.deps),
+        },
+      ],
+      world.deps.logger,
+    )
+    const token = await sign(one, NOW, { claims: { sub: 'ada', exp: NOW + 1_000 } })
+    const ask = () => pipeline.decide(exchange({ headers: { authorization: `Bearer ${token}` }, caller: STRANGER }))
+    expect(await ask()).toMatchObject({ type: 'pass', claims: { sub: 'ada' } })
+    expect(checks).toHaveBeenCalledTimes(1)
+    // Requests that come together wait for one check, and a cache spares all later ones.
+    await Promise.all([ask(), ask(), ask()])
+    expect(checks).toHaveBeenCalledTimes(size === 0 ? 2 : 1)
+    await ask()
+    expect(checks).toHaveBeenCalledTimes(size === 0 ? 3 : 1)
+  })
+
+  it('a flood of key ids that exist nowhere leaves nothing behind', async () => {
+    const { idp, ask, fresh } = await stage(SERVED)
+    expect(await ask(await fresh(one))).toBe('pass')
+    const odd = await Promise.all(
+      Array.from({ length: 200 }, (_, at) =>
+        sign(one, NOW, { header: { kid: `k-${at}` }, claims: { jti: `odd-${at}`, exp: NOW + 1_000 } }),
+      ),
+    )
+    expect(new Set(await Promise.all(odd.map(ask)))).toEqual(new Set(['invalid_token']))
+    expect(await ask(await fresh(one))).toBe('pass')
+    expect(idp.hits).toBe(1)
   })
 })
