@@ -3,6 +3,7 @@
 import type { Deps, Logger, Reservation } from '../../policies/policy.ts'
 import { createRuntime } from '../../policies/runtime.ts'
 import { createDeps, systemClock } from '../deps.ts'
+import { createPipelines, type Pipelines } from './pipelines.ts'
 
 /** Half a second below the two seconds that `lua_socket_read_timeout` should be set to. */
 export const DEFAULT_DEADLINE_MS = 1_500
@@ -11,8 +12,12 @@ export interface Host {
   readonly deps: Deps
   /** Milliseconds that Kong may wait for one plugin in one request. */
   readonly deadlineMs: number
+  /** Of every plugin config that was started here. */
+  readonly pipelines: Pipelines
+  /** Whether the server of this process takes settlements in batches; the stock one does not. */
+  readonly settlesBatches: boolean
   /** Counts work as open until it is done, so that a shutdown waits for it. Returns the work itself. */
-  track(work: Promise<void>): Promise<void>
+  track<T>(work: Promise<T>): Promise<T>
   readonly openWork: number
   /** Told of what a passed request holds. */
   readonly onReserved: (reservation: Reservation) => void
@@ -26,6 +31,7 @@ export interface HostOptions {
   readonly logger: Logger
   readonly deadlineMs?: number
   readonly onReserved?: (reservation: Reservation) => void
+  readonly settlesBatches?: boolean
 }
 
 export function createHost(options: HostOptions): Host {
@@ -35,6 +41,8 @@ export function createHost(options: HostOptions): Host {
     deps: createDeps({ logger: options.logger, runtime }),
     deadlineMs: options.deadlineMs ?? DEFAULT_DEADLINE_MS,
     onReserved: options.onReserved ?? (() => undefined),
+    pipelines: createPipelines(),
+    settlesBatches: options.settlesBatches ?? false,
     track(work) {
       const done = () => void open.delete(settled)
       const settled = work.then(done, done)

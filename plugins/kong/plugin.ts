@@ -59,6 +59,7 @@ export function kongPlugin<F extends Fields>(name: string, priority: number, pol
           clock: host.deps.clock,
           logger: host.deps.logger,
           deadlineMs: host.deadlineMs,
+          settlesBatches: host.settlesBatches,
           onNoFacts: () => warnOnce(name, host),
           onReserved: (reservation) => host.onReserved(reservation),
           inBackground: (work) => void host.track(work),
@@ -90,7 +91,9 @@ function configure<F extends Fields>(
       throw new PortcullisError('kong_config_without_id', 'Kong sent a config without `__plugin_id`')
     const config = parsePolicyConfig(policy, input, { ...KONG_PRIVATE_KEYS, subject: name })
     const instance = policy.create(config, host.deps)
-    return { pluginId, pipeline: createPipeline([{ name: policy.name, instance }], logger) }
+    const pipeline = createPipeline([{ name: policy.name, instance }], logger)
+    host.pipelines.remember(name, pluginId, pipeline)
+    return { pluginId, pipeline }
   } catch (error) {
     // A ConfigError names fields and never quotes a value; of any other error only the kind is safe.
     const reason = error instanceof PortcullisError ? error.message : error instanceof Error ? error.name : typeof error

@@ -31,6 +31,7 @@ export async function run(options: RunOptions): Promise<void> {
   const host = createHost({
     logger,
     deadlineMs: options.deadlineMs,
+    settlesBatches: true,
     ...(status === undefined ? {} : { onReserved: status.onReserved }),
   })
   useHost(host)

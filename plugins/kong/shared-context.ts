@@ -13,9 +13,10 @@
  *    refusal writes nothing: `kong.response.exit` ends the request.
  * 3. `llm-guard` access (904) answers 503 unless the entry of every required plugin is there, with `mark.plugin` and
  *    `mark.plugin_id` as expected.
- * 4. `llm-edge` header_filter sends the headers of `reply`; its body_filter follows the tap in it.
+ * 4. `llm-edge` header_filter sends `reply_headers`; its body_filter follows `tap`.
  * 5. `llm-edge` log (949) sets `report` in every plugin's entry, so that the plugin's log phase needs one read, and
- *    gathers what an observer needs under `portcullis_ending` (see ending.ts).
+ *    gathers what an observer needs under `portcullis_ending` (see ending.ts). An entry with `batch` it settles itself,
+ *    through `portcullis.Settle` of the plugin server (see server/settle-batch.ts), and Kong then skips that log phase.
  */
 
 import { PortcullisError } from '../../policies/errors.ts'
@@ -126,10 +127,12 @@ export interface PluginEntry {
   /** For `llm-guard`: which plugin decided, and by which Kong config (`__plugin_id`, the id of the plugin entity). */
   readonly mark: { readonly plugin: string; readonly plugin_id: string }
   /**
-   * JSON text of the {@link ReplyPlan}; absent: the reply passes untouched. Text, because Kong unpacks tables in slow
-   * Lua, every member on its own. `llm-edge` log removes it.
+   * JSON text of pairs of name, in lower case, and value, for header_filter to set. Text, because Kong unpacks tables in
+   * slow Lua, every member on its own. `llm-edge` log removes it.
    */
-  readonly reply?: string
+  readonly reply_headers?: string
+  /** JSON text of a {@link TapWire} for body_filter; absent: the reply passes untouched. `llm-edge` log removes it. */
+  readonly tap?: string
   /** Protocol of the plan's tap, by which its report is read. */
   readonly protocol?: string
   /** JSON text of the reservations. Opaque to Lua. */
@@ -140,16 +143,10 @@ export interface PluginEntry {
   readonly identity?: string
   /** Codes of the refusals that shadow mode held back. */
   readonly would_reject?: readonly string[]
+  /** The server takes the settlement from `llm-edge` in a batch, so that Kong need not run the plugin's log phase. */
+  readonly batch?: true
   /** Set by `llm-edge` log. */
   readonly report?: Report
-}
-
-/** What `llm-edge` does to the reply. */
-export interface ReplyPlan {
-  /** Pairs for header_filter to set, names in lower case. */
-  readonly headers?: ReadonlyArray<readonly [name: string, value: string]>
-  /** For body_filter. */
-  readonly tap?: TapWire
 }
 
 /** How the request ended, as nginx saw it. Raw facts: what they mean is decided in `outcome.ts`. */
@@ -224,8 +221,10 @@ export interface EntryParts {
   readonly plugin: string
   readonly pluginId: string
   readonly replyHeaders: Readonly<Record<string, string>>
-  readonly tap: TapWire | undefined
+  /** Text and protocol of a {@link TapWire}. */
+  readonly tap: { readonly protocol: string; readonly text: string } | undefined
   readonly reservations: readonly Reservation[]
+  readonly batch?: boolean
   readonly claims?: Claims | undefined
   readonly identity?: Identity | undefined
   /** Codes of what shadow mode held back. */
@@ -234,17 +233,14 @@ export interface EntryParts {
 
 export function makeEntry(parts: EntryParts): PluginEntry {
   const replyHeaders = Object.entries(parts.replyHeaders)
-  const reply: ReplyPlan = {
-    ...(replyHeaders.length === 0 ? {} : { headers: replyHeaders }),
-    ...(parts.tap === undefined ? {} : { tap: parts.tap }),
-  }
   return {
     version: CONTRACT_VERSION,
     mark: { plugin: parts.plugin, plugin_id: parts.pluginId },
-    ...(replyHeaders.length === 0 && parts.tap === undefined ? {} : { reply: JSON.stringify(reply) }),
-    ...(parts.tap === undefined ? {} : { protocol: parts.tap.protocol }),
+    ...(replyHeaders.length === 0 ? {} : { reply_headers: JSON.stringify(replyHeaders) }),
+    ...(parts.tap === undefined ? {} : { tap: parts.tap.text, protocol: parts.tap.protocol }),
     ...(parts.reservations.length === 0 ? {} : { reservations: JSON.stringify(parts.reservations) }),
     ...(parts.claims === undefined ? {} : { claims: JSON.stringify(parts.claims) }),
+    ...(parts.batch ? { batch: true as const } : {}),
     ...(parts.identity === undefined ? {} : { identity: JSON.stringify(parts.identity) }),
     ...(parts.wouldReject === undefined || parts.wouldReject.length === 0 ? {} : { would_reject: parts.wouldReject }),
   }

@@ -1,6 +1,6 @@
 /** Refusals: in the API's own shape, with everything a client needs to behave, and nothing forwarded. */
 
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { APIS, chat, messages } from './apis.ts'
 import { TIGHT, WINDOW_SECONDS } from './setup.ts'
 import { call, json, keyOf, remaining, type Stage, send, worldOf } from './world.ts'
@@ -32,8 +32,9 @@ export function refusals(stage: Stage): void {
       const world = worldOf(stage)
       const first = await call(world, 'tight-full', chat, { maxTokens: 800, knobs: { output: 800 } })
       expect(first.status).toBe(200)
-      await first.arrayBuffer()
-      const left = await remaining(world, 'tight-full')
+      const { usage } = (await first.json()) as { readonly usage: { readonly total_tokens: number } }
+      const left = TIGHT - usage.total_tokens
+      await vi.waitFor(async () => expect(await remaining(world, 'tight-full')).toBe(left), { timeout: 5_000 })
       const reply = await call(world, 'tight-full', messages, { maxTokens: 500 })
       expect(reply.status).toBe(429)
       expect(messages.code(await json(reply))).toBe('rate_limit_exceeded')

@@ -3,7 +3,7 @@
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
-import { entryKey, type PluginEntry, type ReplyPlan } from '../../plugins/kong/shared-context.ts'
+import { entryKey, type PluginEntry } from '../../plugins/kong/shared-context.ts'
 import { answered, llmRequest, startServer, tokenLimitConfig } from '../plugins/kong/process-harness.ts'
 import { createWorker } from '../support/kong-client/worker.ts'
 import type { Model } from '../support/model/index.ts'
@@ -35,8 +35,8 @@ export async function startPluginServer(
       if (end === 'exited') return { status: request.reply?.status ?? 0, remaining: Number.NaN }
       if (end !== 'done') return { status: 0, remaining: Number.NaN }
       const entry = request.shared.get(entryKey('llm-token-limit')) as PluginEntry | undefined
-      const plan = JSON.parse(entry?.reply ?? '{}') as ReplyPlan
-      const remaining = new Map(plan.headers).get('x-ratelimit-remaining-requests')
+      const headers = JSON.parse(entry?.reply_headers ?? '[]') as [string, string][]
+      const remaining = new Map(headers).get('x-ratelimit-remaining-requests')
       answered(request, usage)
       if ((await worker.log(request, plugin)) !== 'done') return { status: 0, remaining: Number.NaN }
       settled++

@@ -69,6 +69,10 @@ describe.skipIf(kongMissing).each([1, 2])('reloads and quiet, %i workers', (work
       return replies.every((reply) => reply.headers.get('x-ratelimit-limit-tokens') === '777777')
     })
     await kong.apply(config)
+    await until('the old limits', async () => {
+      const replies = await Promise.all(Array.from({ length: 16 }, () => ask(kong, { route: 'a' })))
+      return replies.every((reply) => reply.headers.get('x-ratelimit-limit-tokens') === String(LIMITS.a))
+    })
   })
 
   test('kong reload under traffic: nothing passes undecided, streams end whole', async () => {

@@ -141,7 +141,8 @@ end
 local function reply(fields, plan, pieces)
   fields.shared = { portcullis_llm_token_limit = {
     version = 1, mark = {},
-    reply = require("json").encode({ headers = { { "x-ratelimit-limit-tokens", "10" } }, tap = plan or nil }),
+    reply_headers = require("json").encode({ { "x-ratelimit-limit-tokens", "10" } }),
+    tap = plan and require("json").encode(plan) or nil,
   }, other = "x" }
   local seen, out = request(fields), {}
   llm_edge:header_filter({})
@@ -234,7 +235,7 @@ check.case("of two plans the stricter one is followed, whatever their order", fu
   local json = require "json"
   for _, order in ipairs({ { "a", "b" }, { "b", "a" } }) do
     local function entry(plan)
-      return { version = 1, mark = { plugin = "p" }, reply = json.encode({ tap = plan }) }
+      return { version = 1, mark = { plugin = "p" }, tap = json.encode(plan) }
     end
     request({ reply_headers = { ["content-length"] = "9" }, shared = {
       ["portcullis_" .. order[1]] = entry(with({ withhold_usage = false })),
@@ -252,7 +253,7 @@ end)
 check.case("gathers what an observer needs, also of a request that was refused before", function()
   request({ shared = {
     portcullis_llm_scope = {
-      version = 1, mark = { plugin = "llm-scope" }, would_reject = { "insufficient_scope" }, reply = "{}",
+      version = 1, mark = { plugin = "llm-scope" }, would_reject = { "insufficient_scope" }, reply_headers = "[]",
     },
     portcullis_refusal = { version = 1, plugin = "llm-token-limit", code = "rate_limit_exceeded" },
   }, status = 429 })
@@ -263,7 +264,7 @@ check.case("gathers what an observer needs, also of a request that was refused b
   check.equal(#ending.entries, 1)
   check.equal(ending.entries[1].plugin, "llm-scope")
   check.equal(ending.entries[1].would_reject[1], "insufficient_scope")
-  check.equal(ending.entries[1].reply, nil)
+  check.equal(ending.entries[1].reply_headers, nil)
   request({ shared = {}, status = 401 })
   llm_edge:log({})
   check.equal(kong.ctx.shared.portcullis_ending.entries, nil)

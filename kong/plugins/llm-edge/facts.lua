@@ -62,8 +62,16 @@ local function groups_of(consumer, credential)
   return strings(ngx.ctx.authenticated_groups)
 end
 
+--- By Kong's own cached credentials, which live as long as they are in its cache.
+local fingerprints = setmetatable({}, { __mode = "k" })
+
 local function fingerprint(credential)
-  return type(credential.key) == "string" and assert(sha256_hex(credential.key)) or nil
+  local known = fingerprints[credential]
+  if not known and type(credential.key) == "string" then
+    known = assert(sha256_hex(credential.key))
+    fingerprints[credential] = known
+  end
+  return known
 end
 
 --- The body in memory, or its size where it lies in nginx's temporary file.

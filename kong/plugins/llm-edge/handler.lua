@@ -4,7 +4,10 @@ local cjson = require "cjson.safe"
 local facts_of = require "kong.plugins.llm-edge.facts"
 local inflate = require "kong.plugins.llm-edge.inflate"
 local refuse = require "kong.plugins.llm-edge.refuse"
+local settle = require "kong.plugins.llm-edge.settle"
 local tap = require "kong.plugins.llm-edge.tap"
+
+local MAX_PLANS = 100
 
 local LlmEdge = { PRIORITY = 949, VERSION = "0.1.0" }
 
@@ -54,13 +57,29 @@ local function begin_tap(plan)
   kong.ctx.plugin.tap = tap.new(plan)
 end
 
+--- Plans by their text: a route has few, and decoding one for every request costs more than following it.
+local plans, planned = {}, 0
+
+local function plan_of(text)
+  if not plans[text] then
+    if planned >= MAX_PLANS then
+      plans, planned = {}, 0
+    end
+    plans[text], planned = assert(cjson.decode(text)), planned + 1
+  end
+  return plans[text]
+end
+
 --- Of two plans the stricter one, whatever their order: `mergeTaps` of policies/llm/tap.ts.
 local function stricter(one, other)
   if not one then
     return other
   end
   local a, b = one.max_output_tokens, other.max_output_tokens
-  local plan = (not a or b and b < a) and other or one
+  local plan = {}
+  for key, value in pairs((not a or b and b < a) and other or one) do
+    plan[key] = value
+  end
   plan.withhold_usage = one.withhold_usage or other.withhold_usage
   plan.max_output_tokens = a and b and math.min(a, b) or a or b
   return plan
@@ -70,11 +89,10 @@ function LlmEdge.header_filter()
   local plan
   each_entry(function(entry)
     local ok, err = pcall(function()
-      local reply = entry.reply and cjson.decode(entry.reply) or {}
-      for _, header in ipairs(reply.headers or {}) do
+      for _, header in ipairs(entry.reply_headers and assert(cjson.decode(entry.reply_headers)) or {}) do
         kong.response.set_header(header[1], header[2])
       end
-      plan = reply.tap and stricter(plan, reply.tap) or plan
+      plan = entry.tap and stricter(plan, plan_of(entry.tap)) or plan
     end)
     if not ok then
       kong.log.err("could not follow the reply: ", err)
@@ -137,7 +155,7 @@ function LlmEdge.log()
   end
   local ended, entries = report(state), nil
   each_entry(function(entry)
-    entry.report, entry.reply = ended, nil
+    entry.report, entry.reply_headers, entry.tap = ended, nil, nil
     entries = entries or {}
     entries[#entries + 1] = {
       plugin = entry.mark.plugin,
@@ -150,6 +168,14 @@ function LlmEdge.log()
   end)
   local shared = kong.ctx.shared
   shared.portcullis_ending = { version = 1, report = ended, refusal = shared.portcullis_refusal, entries = entries }
+  each_entry(function(entry)
+    if entry.batch then
+      local ok, fault = pcall(settle.take_over, entry)
+      if not ok then
+        kong.log.err("the settlement is left to Kong: ", fault)
+      end
+    end
+  end)
 end
 
 return LlmEdge

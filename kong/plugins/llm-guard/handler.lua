@@ -27,7 +27,7 @@ local function missing(conf)
       return name .. " did not decide on this request"
     end
     if mark.plugin ~= name or mark.plugin_id ~= id then
-      entry.reply = nil
+      entry.reply_headers, entry.tap = nil, nil
       return name .. " decided by another config than this request's"
     end
   end

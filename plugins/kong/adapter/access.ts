@@ -3,7 +3,6 @@
 import { CODES, PortcullisError, RefusedRead } from '../../../policies/errors.ts'
 import { recognise } from '../../../policies/llm/operations.ts'
 import type { Protocol } from '../../../policies/llm/protocol.ts'
-import { tapWire } from '../../../policies/llm/tap-wire.ts'
 import {
   type PassVerdict,
   type Pipeline,
@@ -39,6 +38,7 @@ import { UNAVAILABLE, UNKNOWN_REQUEST } from '../unavailable.ts'
 import { exchangeFromFacts } from './exchange-facts.ts'
 import { exchangeFromPdk } from './exchange-pdk.ts'
 import type { KongPdk } from './pdk.ts'
+import { tapText } from './tap-text.ts'
 import { createTurn, type Turn } from './turn.ts'
 
 export interface AccessOptions {
@@ -50,6 +50,8 @@ export interface AccessOptions {
   readonly logger: Logger
   /** Milliseconds that Kong may wait for this plugin in one request; below `lua_socket_read_timeout`. */
   readonly deadlineMs: number
+  /** Whether the server takes settlements in batches: see {@link PluginEntry.batch}. */
+  readonly settlesBatches: boolean
   /** Called for every request that came without facts of `llm-edge`. */
   readonly onNoFacts: () => void
   /** Called for everything that a passed request holds. */
@@ -143,8 +145,9 @@ async function letThrough(kong: KongPdk, verdict: PassVerdict, seen: Seen, optio
       plugin: options.plugin,
       pluginId: options.pluginId,
       replyHeaders: withEdge ? verdict.replyHeaders : {},
-      tap: verdict.tap === undefined || !withEdge ? undefined : tapWire(verdict.tap),
+      tap: verdict.tap === undefined || !withEdge ? undefined : tapText(verdict.tap),
       reservations: verdict.reservations,
+      batch: withEdge && options.settlesBatches && !options.pipeline.observes,
       claims: verdict.claims,
       identity: verdict.identity,
       wouldReject: verdict.wouldReject.map(({ code }) => code),

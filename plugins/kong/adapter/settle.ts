@@ -5,9 +5,9 @@ import { readReport } from '../../../policies/llm/tap-report.ts'
 import type { Pipeline } from '../../../policies/pipeline.ts'
 import type { Logger, Outcome } from '../../../policies/policy.ts'
 import { publish } from '../../../policies/telemetry.ts'
-import { entryKey, type ReadEntry, readEntry } from '../shared-context.ts'
+import { entryKey, type ReadEntry, type Report, readEntry } from '../shared-context.ts'
 import { endingOf, gatherEnding } from './observe.ts'
-import { type Observed, outcomeOf, outcomeOfSerialized, readSerialized } from './outcome.ts'
+import { outcomeOf, outcomeOfSerialized, readSerialized } from './outcome.ts'
 import type { KongPdk } from './pdk.ts'
 
 export interface SettleOptions {
@@ -45,8 +45,7 @@ async function serialized(kong: KongPdk): Promise<string> {
 async function outcome(entry: Ended, logData: () => Promise<string>): Promise<Outcome> {
   const { report } = entry
   if (report === undefined) return outcomeOfSerialized(readSerialized(await logData()))
-  const observed = observe(entry)
-  const seen = outcomeOf(report, observed)
+  const seen = outcomeSeen(report, entry.protocol)
   // A good reply without usage: ai-proxy may have translated it from an API that the tap was not told of.
   if (seen.usage !== undefined || seen.ended !== 'complete' || report.status >= 300) return seen
   const { usage } = readSerialized(await logData())
@@ -64,7 +63,8 @@ async function settleAndTell(kong: KongPdk, { plugin, pipeline }: SettleOptions)
   pipeline.observe(endingOf({ ending, serialized: text, outcome: ended, reservations: own?.reservations ?? givenBack }))
 }
 
-function observe(entry: Ended): Observed {
-  const tap = entry.report?.tap
-  return tap === undefined || entry.protocol === undefined ? {} : readReport(entry.protocol, tap)
+/** @param protocol of the tap plan, by which the tap's report is read. */
+export function outcomeSeen(report: Report, protocol: string | undefined): Outcome {
+  const { tap } = report
+  return outcomeOf(report, tap === undefined || protocol === undefined ? {} : readReport(protocol, tap))
 }

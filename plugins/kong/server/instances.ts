@@ -16,6 +16,8 @@ export interface Instances {
   readonly size: number
   /** @throws {RpcError} */
   start(name: unknown, config: unknown): { readonly Name: string; readonly Id: number; readonly StartTime: number }
+  /** Makes an instance that Kong does not know of. @throws {RpcError} */
+  try(name: unknown, config: unknown): void
   /** @throws {RpcError} that makes Kong start a new instance. */
   find(id: unknown): Instance
   /** @throws {RpcError} */
@@ -37,25 +39,31 @@ export function createInstances(plugins: readonly Module[], logger: Logger): Ins
     return instance
   }
 
+  function make(name: unknown, config: unknown): { readonly plugin: Module; readonly instance: Instance } {
+    const plugin = typeof name === 'string' ? byName.get(name) : undefined
+    if (plugin === undefined) throw new RpcError('no such plugin')
+    try {
+      return { plugin, instance: plugin.new(JSON.parse(String(config))) }
+    } catch (error) {
+      // Kong answers 500 to every request of this config, which is a shut door.
+      const kind = error instanceof Error ? error.name : typeof error
+      logger.error('instance not started', { plugin: plugin.getName(), kind })
+      throw new RpcError('the instance could not be started')
+    }
+  }
+
   return {
     get size() {
       return instances.size
     },
     start(name, config) {
-      const plugin = typeof name === 'string' ? byName.get(name) : undefined
-      if (plugin === undefined) throw new RpcError('no such plugin')
+      const { plugin, instance } = make(name, config)
       const id = nextId++
-      try {
-        instances.set(id, plugin.new(JSON.parse(String(config))))
-      } catch (error) {
-        // Kong answers 500 to every request of this config, which is a shut door.
-        const kind = error instanceof Error ? error.name : typeof error
-        logger.error('instance not started', { plugin: plugin.getName(), kind })
-        throw new RpcError('the instance could not be started')
-      }
+      instances.set(id, instance)
       logger.info('instance started', { plugin: plugin.getName(), instance: id })
       return { Name: plugin.getName(), Id: id, StartTime: plugin.getLastStartInstanceTime() }
     },
+    try: (name, config) => void make(name, config),
     find,
     close(id) {
       const instance = find(id)

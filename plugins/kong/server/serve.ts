@@ -8,6 +8,7 @@ import { handOver } from './hand-over.ts'
 import { createListener, type ListenerObserver } from './listener.ts'
 import { startedByNginx } from './process-tree.ts'
 import { createPluginServer, type EventObserver } from './server.ts'
+import { settleBatch } from './settle-batch.ts'
 import { claimSocket } from './socket-path.ts'
 
 export interface ServeOptions {
@@ -65,6 +66,7 @@ export async function serve(options: ServeOptions): Promise<RunningServer> {
     answerMs: host.deadlineMs + GRACE_MS,
     idleMs: IDLE_EVENT_MS,
     maxOpen: MAX_OPEN_EVENTS,
+    settle: (argument, start) => host.track(settleBatch(argument, host, start)),
   })
   const listener = createListener({
     server,

@@ -11,6 +11,7 @@ import { UNAVAILABLE_REPLY } from '../unavailable.ts'
 import { type EventEnd, endsEvent, type KongEvent, type Phase, type ToKong } from './event.ts'
 import { createEventTable, type EventLimits, phaseOfId } from './event-table.ts'
 import { createInstances, MAX_FIRST_ID, RpcError } from './instances.ts'
+import type { SettleAnswer, StartPlugin } from './settle-batch.ts'
 
 /** What answers Kong: a result, or an error's text. */
 export interface Reply {
@@ -33,6 +34,8 @@ export interface PluginServerOptions extends EventLimits {
   /** Milliseconds on a clock that never steps back. */
   readonly now: () => number
   readonly observer?: EventObserver
+  /** @throws {RpcError} */
+  readonly settle: (argument: unknown, start: StartPlugin) => Promise<SettleAnswer>
 }
 
 export interface PluginServer {
@@ -58,11 +61,15 @@ export const REFUSAL: ToKong = {
   Args: [UNAVAILABLE_REPLY.status, UNAVAILABLE_REPLY.body, UNAVAILABLE_REPLY.headers],
 }
 
+/** Of `llm-edge`, not of Kong. */
+const SETTLE = 'portcullis.Settle'
+
 const METHODS: ReadonlySet<string> = new Set([
   ...STEP_METHODS,
   'plugin.HandleEvent',
   'plugin.StartInstance',
   'plugin.CloseInstance',
+  SETTLE,
 ])
 
 /** A name that is safe to show: what Kong took for a method may be a part of a request. */
@@ -137,6 +144,15 @@ export function createPluginServer(options: PluginServerOptions): PluginServer {
     }
   }
 
+  async function settle(argument: unknown, reply: Reply): Promise<void> {
+    try {
+      reply.result(await options.settle(argument, instances.try), true)
+    } catch (error) {
+      if (!(error instanceof RpcError)) logger.error('settlement fault', { kind: kindOf(error) })
+      reply.error(error instanceof RpcError ? error.message : 'not settled')
+    }
+  }
+
   function dispatch(method: string, argument: unknown, reply: Reply): Cancel | undefined {
     if (STEP_METHODS.has(method) || members(argument).EventId !== undefined) return step(method, argument, reply)
     switch (method) {
@@ -149,6 +165,9 @@ export function createPluginServer(options: PluginServerOptions): PluginServer {
       }
       case 'plugin.CloseInstance':
         reply.result(instances.close(argument), false)
+        return undefined
+      case SETTLE:
+        void settle(argument, reply)
         return undefined
       default:
         throw new RpcError('no such method')

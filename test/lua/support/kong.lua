@@ -5,6 +5,20 @@ local json = require "json"
 package.preload["cjson.safe"] = function()
   return json
 end
+package.preload["MessagePack"] = function()
+  return {
+    pack = json.encode,
+    unpacker = function(read)
+      return function()
+        local reply = json.decode(read())
+        for i = 1, 4 do
+          reply[i] = reply[i] ~= json.null and reply[i] or nil
+        end
+        return true, reply
+      end
+    end,
+  }
+end
 package.preload["kong.tools.sha256"] = function()
   return { sha256_hex = function(text) return "hash-of-" .. #text .. "-bytes" end }
 end

@@ -19,9 +19,9 @@ import { fileURLToPath } from 'node:url'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { bundle } from '../../../plugins/kong/bundle.ts'
 import { PLUGIN_NAMES } from '../../../plugins/kong/registry.ts'
-import { entryKey, type PluginEntry, type ReplyPlan } from '../../../plugins/kong/shared-context.ts'
+import { entryKey, type PluginEntry } from '../../../plugins/kong/shared-context.ts'
 import { createRequest, type KongRequest } from '../../support/kong-client/request.ts'
-import { createWorker, type Worker } from '../../support/kong-client/worker.ts'
+import { createWorker, type PluginConfig, type Worker } from '../../support/kong-client/worker.ts'
 import { redisServerVersion, startRedis } from '../../support/redis/server.ts'
 import {
   answered,
@@ -78,8 +78,8 @@ async function run(args: readonly string[]) {
 
 function replyHeader(request: KongRequest, name: string): string | undefined {
   const entry = request.shared.get(entryKey('llm-token-limit')) as PluginEntry | undefined
-  const plan = JSON.parse(entry?.reply ?? '{}') as ReplyPlan
-  return new Map(plan.headers).get(name)
+  const headers = JSON.parse(entry?.reply_headers ?? '[]') as [string, string][]
+  return new Map(headers).get(name)
 }
 const limitHeader = (request: KongRequest) => replyHeader(request, 'x-ratelimit-limit-tokens')
 const remaining = (request: KongRequest) => Number(replyHeader(request, 'x-ratelimit-remaining-tokens'))
@@ -236,6 +236,88 @@ describe('serve', () => {
     ])
       expect(text).toContain(line)
     expect((await read('/')).status).toBe(404)
+  })
+})
+
+describe('settlements that llm-edge sends in a batch', () => {
+  /** What `kong/plugins/llm-edge/settle.lua` sends for a request that is over. */
+  function recordOf(request: KongRequest, plugin: PluginConfig) {
+    const entry = request.shared.get(entryKey(plugin.plugin)) as PluginEntry
+    const { mark, protocol, reservations, report } = entry
+    return { plugin: mark.plugin, plugin_id: mark.plugin_id, protocol, reservations, report }
+  }
+
+  async function letThrough(worker: Worker, plugin: PluginConfig): Promise<KongRequest> {
+    const request = llmRequest()
+    expect(await worker.access(request, plugin)).toBe('done')
+    answered(request, { prompt_tokens: 10, completion_tokens: 5 })
+    return request
+  }
+
+  async function settle(message: unknown) {
+    const text = typeof message === 'string' ? message : JSON.stringify({ version: 1, configs: [], ...Object(message) })
+    const connection = await rawConnection(socket)
+    const [, , error, result] = await connection.request(0, 'portcullis.Settle', text)
+    connection.socket.destroy()
+    return { error, result }
+  }
+
+  test('count like those of the log phase, and once', async () => {
+    await start()
+    const [worker, plugin] = [kong(), tokenLimitConfig('a', 1_000)]
+    const request = await letThrough(worker, plugin)
+    expect((request.shared.get(entryKey(plugin.plugin)) as PluginEntry).batch).toBe(true)
+    const records = [recordOf(request, plugin), recordOf(await letThrough(worker, plugin), plugin)]
+    expect(await settle({ records })).toEqual({ error: null, result: { unknown: [] } })
+    expect(await settle({ records })).toEqual({ error: null, result: { unknown: [] } })
+    await worker.log(request, plugin)
+    const next = llmRequest()
+    await worker.access(next, plugin)
+    const reserved = 1_000 - remaining(request)
+    expect(remaining(next)).toBe(1_000 - 2 * 15 - reserved)
+  })
+
+  test('reach a server that never saw the config, once it is told', async () => {
+    const first = await start()
+    const plugin = tokenLimitConfig('a', 1_000)
+    const records = [recordOf(await letThrough(kong(), plugin), plugin)]
+    first.child.kill('SIGKILL')
+    await first.exit
+    const second = await start()
+    expect(await settle({ records })).toEqual({ error: null, result: { unknown: [1] } })
+    const configs = [{ plugin: plugin.plugin, config: plugin.config }]
+    expect(await settle({ records, configs })).toEqual({ error: null, result: { unknown: [] } })
+    const refused = [{ plugin: plugin.plugin, config: plugin.config.replace('"limit-a"', '""') }]
+    const other = records.map((record) => ({ ...record, plugin_id: 'other' }))
+    expect(await settle({ records: other, configs: refused })).toEqual({ error: null, result: { unknown: [1] } })
+    await until(() => second.stderr().includes('requests cannot be settled: their config is refused'))
+  })
+
+  test.each([
+    'no JSON',
+    '[]',
+    '{"version":2,"records":[],"configs":[]}',
+    '{"version":1,"records":{},"configs":[]}',
+    '{"version":1,"records":[{"plugin":1,"plugin_id":"a"}],"configs":[]}',
+    '{"version":1,"records":[],"configs":[{"plugin":"llm-token-limit"}]}',
+  ])('are refused when malformed: %s', async (message) => {
+    await start()
+    expect(await settle(message)).toEqual({ error: 'not a batch of settlements', result: null })
+  })
+
+  test('lose none for one that cannot be read', async () => {
+    const server = await start()
+    const [worker, plugin] = [kong(), tokenLimitConfig('a', 1_000)]
+    const good = recordOf(await letThrough(worker, plugin), plugin)
+    const bad = { ...good, reservations: PROMPT }
+    expect(await settle({ records: [bad, good] })).toEqual({ error: null, result: { unknown: [] } })
+    const next = llmRequest()
+    await worker.access(next, plugin)
+    const first = llmRequest()
+    await worker.access(first, tokenLimitConfig('b', 1_000))
+    expect(remaining(next)).toBe(remaining(first) - 15)
+    await until(() => server.stderr().includes('settlement fault'))
+    expect(server.stderr()).not.toContain(PROMPT)
   })
 })
 

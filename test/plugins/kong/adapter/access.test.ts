@@ -158,9 +158,12 @@ describe('a pass', () => {
       mark: { plugin: PLUGIN, plugin_id: PLUGIN_ID },
       protocol: 'openai-chat',
     })
-    expect(JSON.parse(entryOf(kong)?.reply ?? '')).toMatchObject({
-      headers: [['x-ratelimit-remaining-tokens', '7']],
-      tap: { protocol: 'openai-chat', stream: true, withhold_usage: true, usage_mark: '"usage"' },
+    expect(JSON.parse(entryOf(kong)?.reply_headers ?? '')).toEqual([['x-ratelimit-remaining-tokens', '7']])
+    expect(JSON.parse(entryOf(kong)?.tap ?? '')).toMatchObject({
+      protocol: 'openai-chat',
+      stream: true,
+      withhold_usage: true,
+      usage_mark: '"usage"',
     })
     expect(JSON.parse(entryOf(kong)?.reservations ?? '')).toEqual([RESERVATION])
   })

@@ -101,6 +101,7 @@ export function stage(options: StageOptions): Stage {
         clock: systemClock,
         logger,
         deadlineMs: options.deadlineMs ?? 5_000,
+        settlesBatches: false,
         onNoFacts: () => {
           unseen += 1
         },

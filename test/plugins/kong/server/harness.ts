@@ -58,6 +58,7 @@ export async function startTestServer(options: TestServerOptions): Promise<TestS
     now,
     answerMs: options.answerMs ?? 5_000,
     idleMs: options.idleMs ?? 60_000,
+    settle: async () => ({ unknown: [] }),
     maxOpen: options.maxOpen ?? 10_000,
     observer: { eventEnded: (_plugin, _phase, how, roundTrips) => void ended.push({ how, roundTrips }) },
   })

@@ -1,0 +1,158 @@
+--- Tells the plugin server in batches how requests ended. Kong's own log phase of an external plugin serializes the
+-- request and makes two calls, which costs more than all that comes before it.
+
+local cjson = require "cjson.safe"
+local msgpack = require "MessagePack"
+
+local MAX_QUEUED, MAX_BATCH, MAX_BATCH_BYTES = 10000, 256, 1048576
+local GATHER_SECONDS, RETRY_SECONDS, GIVE_UP_SECONDS, TIMEOUT_MS = 0.01, 0.2, 60, 5000
+local TAKEN_OVER = { name = "llm-edge", handler = { log = function() end } }
+
+local _M = {}
+--- By socket: what waits, oldest first at `head`, and whether somebody is at it.
+local queues = {}
+
+local function socket_of(name)
+  for _, server in ipairs(kong.configuration.pluginservers or {}) do
+    if server.name == name then
+      return server.socket
+    end
+  end
+end
+
+--- Where Kong will run this plugin's log phase for this request; nil when ai-proxy or the like may still add usage to it.
+local function place_in_log_phase(name)
+  local queue, place = (ngx.ctx.plugins or {}).log or {}, nil
+  for i = 2, queue[0] or 0, 2 do
+    local found = queue[i - 1].name
+    if found:find("^ai%-") then
+      return nil
+    end
+    place = found == name and i or place
+  end
+  return place, queue
+end
+
+--- Sends one request of MessagePack-RPC; returns its result, or nil and why not.
+local function call(socket, text)
+  local connection = ngx.socket.tcp()
+  connection:settimeouts(TIMEOUT_MS, TIMEOUT_MS, TIMEOUT_MS)
+  local ok, err = connection:connect("unix:" .. socket)
+  if ok then
+    ok, err = connection:send(msgpack.pack({ 0, 0, "portcullis.Settle", { text } }))
+  end
+  if not ok then
+    return nil, err
+  end
+  local read, _, reply = pcall(msgpack.unpacker(function() return connection:receiveany(4096) end))
+  connection:setkeepalive()
+  if not read or type(reply) ~= "table" then
+    return nil, "no answer"
+  end
+  return reply[4], reply[3]
+end
+
+--- Takes from the head what one message may carry.
+local function next_batch(queue)
+  local batch, bytes = {}, 0
+  for i = queue.head, queue.tail do
+    local item = queue[i]
+    bytes = bytes + #item.record
+    if #batch > 0 and (bytes > MAX_BATCH_BYTES or #batch >= MAX_BATCH) then
+      break
+    end
+    batch[#batch + 1] = item
+  end
+  return batch
+end
+
+local function message(batch, with_configs)
+  local records, configs = {}, {}
+  for i, item in ipairs(batch) do
+    records[i] = item.record
+    configs[i] = with_configs and cjson.encode({ plugin = item.plugin, config = cjson.encode(item.config) }) or nil
+  end
+  return '{"version":1,"records":[' .. table.concat(records, ",") .. '],"configs":[' .. table.concat(configs, ",") .. "]}"
+end
+
+--- True once every item of the batch was settled. A server that was started since knows no config until it is told.
+local function deliver(socket, batch)
+  local answer, err = call(socket, message(batch))
+  if answer and answer.unknown and #answer.unknown > 0 then
+    local again = {}
+    for i, index in ipairs(answer.unknown) do
+      again[i] = batch[index]
+    end
+    answer, err = call(socket, message(again, true))
+  end
+  return answer ~= nil and err == nil, err
+end
+
+local function flush(_, socket)
+  local queue = queues[socket]
+  while queue.head <= queue.tail do
+    local batch = next_batch(queue)
+    local ok, done, err = pcall(deliver, socket, batch)
+    if ok and done then
+      queue.failing = nil
+    else
+      local age = ngx.now() - batch[1].since
+      if not queue.failing then
+        ngx.log(ngx.ERR, "cannot settle requests, trying again: ", tostring(err or done))
+      end
+      queue.failing = true
+      if age > GIVE_UP_SECONDS then
+        ngx.log(ngx.ERR, "gave up settling ", #batch, " requests; what they reserved stays until its window ends")
+      else
+        batch = {}
+        ngx.sleep(RETRY_SECONDS)
+      end
+    end
+    for _ = 1, #batch do
+      queue[queue.head] = nil
+      queue.head = queue.head + 1
+    end
+    if queue.tail - queue.head < MAX_BATCH then
+      ngx.sleep(GATHER_SECONDS)
+    end
+  end
+  queue.busy = false
+end
+
+--- Settles an entry in Kong's stead, and keeps Kong from running its plugin's log phase for this request. Leaves both to
+-- Kong when it cannot.
+function _M.take_over(entry)
+  local name = entry.mark.plugin
+  local place, log_phase = place_in_log_phase(name)
+  local socket = socket_of(name)
+  if not place or not socket then
+    return
+  end
+  local queue = queues[socket] or { head = 1, tail = 0 }
+  queues[socket] = queue
+  if queue.tail - queue.head + 1 >= MAX_QUEUED then
+    return
+  end
+  if entry.reservations then
+    local record = assert(cjson.encode({
+      plugin = name,
+      plugin_id = entry.mark.plugin_id,
+      protocol = entry.protocol,
+      reservations = entry.reservations,
+      report = entry.report,
+    }))
+    if not queue.busy then
+      local ok, err = (_G.native_timer_at or ngx.timer.at)(GATHER_SECONDS, flush, socket)
+      if not ok then
+        kong.log.err("cannot settle the request ahead of its log phase: ", err)
+        return
+      end
+      queue.busy = true
+    end
+    queue.tail = queue.tail + 1
+    queue[queue.tail] = { record = record, plugin = name, config = log_phase[place], since = ngx.now() }
+  end
+  log_phase[place - 1] = TAKEN_OVER
+end
+
+return _M

@@ -1,0 +1,25 @@
+/** Plans of taps as text. The same plan is the same text, so that Lua decodes it once and not for every request. */
+
+import type { TapPlan } from '../../../policies/llm/tap.ts'
+import { tapWire } from '../../../policies/llm/tap-wire.ts'
+
+export interface TapText {
+  readonly protocol: string
+  /** JSON of the `TapWire`. */
+  readonly text: string
+}
+
+/** With `enforce_stream` a plan has the request's own budget in it, so there may be any number. */
+const MOST = 1_000
+const texts = new Map<string, TapText>()
+
+/** @throws {PortcullisError} `unknown_protocol`. */
+export function tapText(plan: TapPlan): TapText {
+  const key = JSON.stringify(plan)
+  const known = texts.get(key)
+  if (known !== undefined) return known
+  if (texts.size >= MOST) texts.clear()
+  const made = { protocol: plan.protocol, text: JSON.stringify(tapWire(plan)) }
+  texts.set(key, made)
+  return made
+}

@@ -1,0 +1,90 @@
+/** `portcullis.Settle`: what `llm-edge` tells of requests that are over, many in one message (its `settle.lua`). */
+
+import { PortcullisError } from '../../../policies/errors.ts'
+import { publish } from '../../../policies/telemetry.ts'
+import { outcomeSeen } from '../adapter/settle.ts'
+import type { Host } from '../host.ts'
+import { CONTRACT_VERSION, isObject, readEntry } from '../shared-context.ts'
+import { RpcError } from './instances.ts'
+
+/** Starts a plugin with this config, which makes its pipeline known. */
+export type StartPlugin = (plugin: string, config: string) => void
+
+export interface SettleAnswer {
+  /** Places in the message, from 1 as Lua counts, of records whose config this process was never told. */
+  readonly unknown: readonly number[]
+}
+
+interface BatchRecord {
+  readonly plugin: string
+  readonly pluginId: string
+  readonly entry: unknown
+}
+
+/**
+ * Resolves once all of it is settled. Settling is idempotent, so that the same message may come again.
+ * @throws {RpcError} when it is no such message.
+ */
+export async function settleBatch(argument: unknown, host: Host, start: StartPlugin): Promise<SettleAnswer> {
+  const { records, configs } = readBatch(argument)
+  for (const { plugin, config } of configs) start(plugin, config)
+  const unknown: number[] = []
+  const settling = records.map(async (record, index) => {
+    const pipeline = host.pipelines.find(record.plugin, record.pluginId)
+    if (pipeline === undefined) {
+      unknown.push(index + 1)
+      return
+    }
+    try {
+      const entry = readEntry(record.plugin, record.entry)
+      if (entry?.report !== undefined)
+        await pipeline.settle(entry.reservations, outcomeSeen(entry.report, entry.protocol))
+    } catch (error) {
+      const code = error instanceof PortcullisError ? error.code : 'internal_error'
+      host.deps.logger.error('settlement fault', { plugin: record.plugin, code })
+      publish('fault', () => ({ where: `${record.plugin}.settle`, code }))
+    }
+  })
+  await Promise.all(settling)
+  if (configs.length > 0 && unknown.length > 0)
+    host.deps.logger.error('requests cannot be settled: their config is refused', { requests: unknown.length })
+  return { unknown }
+}
+
+function readBatch(argument: unknown) {
+  const message = parse(argument)
+  if (!isObject(message) || message.version !== CONTRACT_VERSION) throw notOne()
+  return { records: listOf(message.records).map(readRecord), configs: listOf(message.configs).map(readConfig) }
+}
+
+function parse(argument: unknown): unknown {
+  if (typeof argument !== 'string') throw notOne()
+  try {
+    return JSON.parse(argument)
+  } catch {
+    throw notOne()
+  }
+}
+
+function listOf(value: unknown): readonly unknown[] {
+  if (!Array.isArray(value)) throw notOne()
+  return value
+}
+
+function readRecord(value: unknown): BatchRecord {
+  if (!isObject(value)) throw notOne()
+  const { plugin, plugin_id: pluginId, protocol, reservations, report } = value
+  if (typeof plugin !== 'string' || typeof pluginId !== 'string') throw notOne()
+  return { plugin, pluginId, entry: { version: CONTRACT_VERSION, protocol, reservations, report } }
+}
+
+function readConfig(value: unknown): { readonly plugin: string; readonly config: string } {
+  if (!isObject(value)) throw notOne()
+  const { plugin, config } = value
+  if (typeof plugin !== 'string' || typeof config !== 'string') throw notOne()
+  return { plugin, config }
+}
+
+function notOne(): RpcError {
+  return new RpcError('not a batch of settlements')
+}
