@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import { readEnding } from '../../../../plugins/kong/ending.ts'
 import { entryKey, makeEntry, type PluginEntry } from '../../../../plugins/kong/shared-context.ts'
 import type { Caller, Identity } from '../../../../policies/policy.ts'
 import { FACTS, PLUGIN, PLUGIN_ID, type Stage, stage } from './harness.ts'
@@ -81,5 +82,12 @@ describe('whom a key belongs to', () => {
   ])('shuts the door when it is %s', async (_, identity) => {
     const { kong } = await seenAfter(entry(identity))
     expect(kong.request.reply?.status).toBe(503)
+  })
+
+  test('reaches whoever watches how requests end', () => {
+    const entries = [{ plugin: 'llm-api-key', identity: JSON.stringify(IDENTITY) }, { plugin: 'llm-token-limit' }]
+    const ending = readEnding({ version: 1, entries })
+    expect(ending?.entries.map(({ identity }) => identity)).toEqual([IDENTITY, undefined])
+    expect(() => readEnding({ version: 1, entries: [{ plugin: 'llm-api-key', identity: '{}' }] })).toThrow('identity')
   })
 })
