@@ -45,12 +45,14 @@ export interface RedisConnection {
    * {@link run} in one step with what becomes of it: every promise between Redis and a request costs.
    * @param read makes the result of the reply; it is a failure when it throws
    * @param recover makes it of the failure, or throws
+   * @param withinMs instead of the config's own time limit
    */
   ask<T>(
     script: Script,
     keysAndArgs: KeysAndArgs,
     read: (reply: unknown) => T,
     recover: (failure: unknown) => T | Promise<T>,
+    withinMs?: number,
   ): Promise<T>
   /** Removes a field of a hash. */
   removeFields(hash: string, ...fields: string[]): Promise<void>
@@ -179,10 +181,11 @@ export function connectRedis(config: RedisConfig, deps: ConnectionDeps): RedisCo
     return dispatch(to, name, args).then(read, (error) => Promise.reject(explained(error)))
   }
 
-  function dispatch(to: Live, name: string, args: readonly Argument[]): Promise<unknown> {
+  function dispatch(to: Live, name: string, args: readonly Argument[], withinMs?: number): Promise<unknown> {
     const command = new to.Command(name, args as Argument[], UTF8)
     to.client.sendCommand(command)
-    deadline.watch(command)
+    if (withinMs === undefined) deadline.watch(command)
+    else deadline.watchFor(command, withinMs)
     return command.promise
   }
 
@@ -219,11 +222,12 @@ export function connectRedis(config: RedisConfig, deps: ConnectionDeps): RedisCo
     keysAndArgs: KeysAndArgs,
     read: (reply: unknown) => T,
     recover: (failure: unknown) => T | Promise<T>,
+    withinMs?: number,
   ): Promise<T> {
     const to = live()
     if (to instanceof Error) return Promise.reject(to).catch(recover)
     if (!clustered) cork(to.client as Redis)
-    return dispatch(to, 'evalsha', [script.sha, ...keysAndArgs]).then(read, (error) =>
+    return dispatch(to, 'evalsha', [script.sha, ...keysAndArgs], withinMs).then(read, (error) =>
       isUnknownScript(error)
         ? send('eval', [script.text, ...keysAndArgs], read).catch(recover)
         : recover(explained(error)),

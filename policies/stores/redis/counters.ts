@@ -32,12 +32,14 @@ export interface RedisCounters {
   /**
    * @param finish makes the result of the admission
    * @param recover makes it of the failure, or throws
+   * @param withinMs instead of the config's own time limit
    */
   reserve<T>(
     claims: readonly Claim[],
     clip: Clip,
     finish: (admission: Admission) => T,
     recover: (failure: unknown) => T,
+    withinMs?: number,
   ): Promise<T>
   /** Undefined when this id was settled before. The first entry's hash keeps the mark. */
   settle(id: string, entries: readonly SettleEntry[]): Promise<readonly Settled[] | undefined>
@@ -86,12 +88,14 @@ export function createCounters(connection: RedisConnection, { prefix, now }: Cou
     clip: Clip,
     finish: (admission: Admission) => T,
     recover: (failure: unknown) => T,
+    withinMs?: number,
   ): Promise<T> {
     return connection.ask(
       scripts.reserve,
       reserveArguments(claims, clip),
       (reply) => finish(readAdmission(reply, claims)),
       recover,
+      withinMs,
     )
   }
 

@@ -7,11 +7,14 @@ import { RedisFailure } from './failure.ts'
 export interface Watchable {
   readonly isSettled: boolean
   readonly reject: (failure: Error) => void
+  readonly promise: Promise<unknown>
 }
 
 export interface Deadline {
   /** Rejects the command with `timeout` when it is not settled in time. */
   watch(command: Watchable): void
+  /** The same for one that has a time of its own. */
+  watchFor(command: Watchable, ms: number): void
 }
 
 /** Settled commands at the head of the list that are kept before it is made anew. */
@@ -55,6 +58,10 @@ export function createDeadline(clock: Pick<Clock, 'monotonic' | 'after'>, timeou
       firstUnsettled()
       waiting.push({ until: clock.monotonic() + timeoutMs, command })
       if (!armed) arm(timeoutMs)
+    },
+    watchFor(command, ms) {
+      const cancel = clock.after(ms, () => command.reject(new RedisFailure('timeout', true)))
+      command.promise.then(cancel, cancel)
     },
   }
 }

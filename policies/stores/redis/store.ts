@@ -10,6 +10,7 @@ import type {
   LimitStore,
   ReserveRequest,
   ReserveResult,
+  SettleEntry,
   Settlement,
 } from '../ports.ts'
 import type { RedisConfig } from './config.ts'
@@ -37,6 +38,11 @@ export interface RedisStoreConfig {
   readonly now?: () => number
 }
 
+interface Taken {
+  readonly group: Group
+  readonly admission: Admission
+}
+
 export type RedisStoreDeps = Pick<Deps, 'clock' | 'random' | 'logger'>
 
 export interface RedisStore extends LimitStore {
@@ -51,7 +57,7 @@ export interface RedisStore extends LimitStore {
 
 export function createRedisStore(config: RedisStoreConfig, deps: RedisStoreDeps): RedisStore {
   const { clock, logger } = deps
-  const prefix = config.redis.key_prefix
+  const { key_prefix: prefix, command_timeout_ms: timeoutMs } = config.redis
   let checked: Promise<void> | undefined
   let served = false
   const connection = connectRedis(config.redis, { ...deps, onReady: () => void check(), onRefused })
@@ -102,23 +108,34 @@ export function createRedisStore(config: RedisStoreConfig, deps: RedisStoreDeps)
     if (connection.refusal !== undefined) throw connection.refusal
   }
 
-  async function admit(id: string, claims: readonly Claim[], clip: Clip): Promise<Admission> {
+  /** @param withinMs what is left of the time that the request may wait */
+  async function admit(id: string, claims: readonly Claim[], clip: Clip, withinMs?: number): Promise<Admission> {
     const [first] = claims
     if (first === undefined) return { admitted: true, clip, claims: [] }
     const node = outage.nodeOf(first)
-    if (node.down) return outage.admit(node, id, claims, clip)
+    if (node.down || (withinMs ?? 1) <= 0) return outage.admit(node, id, claims, clip)
     return counters.reserve(
       claims,
       clip,
       (admission) => noted(claims, admission),
-      (failure) => instead(failure, node, id, claims, clip),
+      (failure) => instead(failure, node, id, claims, clip, withinMs),
+      withinMs,
     )
   }
 
-  function instead(failure: unknown, node: GuardedNode, id: string, claims: readonly Claim[], clip: Clip): Admission {
+  function instead(
+    failure: unknown,
+    node: GuardedNode,
+    id: string,
+    claims: readonly Claim[],
+    clip: Clip,
+    withinMs = timeoutMs,
+  ): Admission {
     if (!(failure instanceof RedisFailure)) throw failure
     // It may have run: what it took is never given back, because giving back what was not taken breaks the limit.
-    node.failed(failure, placeOf(prefix, claims[0] as Claim).hash)
+    // Nobody is blamed for not answering in the little time that another node left.
+    if (failure.reason !== 'timeout' || withinMs >= timeoutMs / 2)
+      node.failed(failure, placeOf(prefix, claims[0] as Claim).hash)
     return outage.admit(node, id, claims, clip)
   }
 
@@ -159,41 +176,61 @@ export function createRedisStore(config: RedisStoreConfig, deps: RedisStoreDeps)
       : { admitted, ticket, clippedTo: clip.to, claims }
   }
 
-  /** One script after the other; what was taken is given back when a later one refuses or fails. */
+  /**
+   * One script after the other; what was taken is given back when a later one refuses or fails. All of them together may
+   * take as long as one.
+   */
   async function admitAcross({ id, claims }: ReserveRequest, groups: readonly Group[]): Promise<Admission> {
+    const end = clock.monotonic() + timeoutMs
     const results: ClaimResult[] = claims.map((claim) => unasked(claim))
-    const taken: { readonly group: Group; readonly admission: Admission }[] = []
+    const taken: Taken[] = []
     let clip = NO_CLIP
     for (const group of groups) {
-      const admission = await admit(id, group.claims, clip).catch(async (error: unknown) => {
-        await shrink(`${id}/back`, taken.toReversed(), results, undefined)
+      const withinMs = taken.length === 0 ? undefined : end - clock.monotonic()
+      const admission = await admit(id, group.claims, clip, withinMs).catch(async (error: unknown) => {
+        await shrink(`${id}/back`, taken.toReversed(), results, undefined, end)
         throw error
       })
       for (const [index, result] of admission.claims.entries()) results[group.indexes[index] ?? 0] = result
       if (!admission.admitted) {
-        await shrink(`${id}/back`, taken.toReversed(), results, undefined)
+        await shrink(`${id}/back`, taken.toReversed(), results, undefined, end)
         return { ...admission, claims: results }
       }
       taken.push({ group, admission })
       clip = admission.clip
     }
-    await shrink(`${id}/clip`, taken, results, clip.to)
+    await shrink(`${id}/clip`, taken, results, clip.to, end)
     return { admitted: true, clip, claims: results }
   }
 
   async function shrink(
     id: string,
-    taken: readonly { readonly group: Group; readonly admission: Admission }[],
+    taken: readonly Taken[],
     results: ClaimResult[],
     atMost: number | undefined,
+    end: number,
   ): Promise<void> {
-    for (const { group, admission } of taken) {
+    const given = taken.map(({ group, admission }) => {
       const entries = entriesToShrink(group.claims, admission, atMost)
-      if (entries.length === 0) continue
-      await outage.settle(id, entries)
       for (const [index, result] of admission.claims.entries())
         results[group.indexes[index] ?? 0] = shrunk(result, entries)
-    }
+      return entries
+    })
+    await atMostUntil(end, giveBack(id, given))
+  }
+
+  async function giveBack(id: string, given: readonly (readonly SettleEntry[])[]): Promise<void> {
+    for (const entries of given) if (entries.length > 0) await outage.settle(id, entries).catch(noteFault)
+  }
+
+  /** The work goes on behind whoever cannot wait for it any longer. */
+  async function atMostUntil(end: number, work: Promise<void>): Promise<void> {
+    let cancel = () => {}
+    const late = new Promise<void>((resolve) => {
+      cancel = clock.after(Math.max(0, end - clock.monotonic()), resolve)
+    })
+    await Promise.race([work, late])
+    cancel()
   }
 
   /** A counter that was not asked, because another one had refused: as it was last seen. */

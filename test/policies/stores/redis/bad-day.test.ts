@@ -18,7 +18,10 @@ onEachRedis('a bad day of a single Redis', (backend) => {
   const opened: OpenedStore[] = []
   let watched = collectStoreEvents()
 
+  let socketsBefore = 0
+
   beforeEach(async () => {
+    socketsBefore = openSockets()
     server = await startRedis({ backend })
     watched = collectStoreEvents()
   })
@@ -26,7 +29,11 @@ onEachRedis('a bad day of a single Redis', (backend) => {
     watched.stop()
     for (const { store } of opened.splice(0)) await store.close()
     await server.close()
+    // Whatever happened, no connection is left behind.
+    await until(() => openSockets() <= socketsBefore)
   })
+
+  const openSockets = () => process.getActiveResourcesInfo().filter((resource) => resource === 'TCPSocketWrap').length
 
   function open(redis: Record<string, unknown> = {}, settings: StoreSettings = {}): OpenedStore {
     const made = openRedisStore({ port: server.port, ...redis }, settings)
