@@ -12,7 +12,7 @@ import { claimWith } from '../contract/limit-reference.ts'
 import { redisVersion } from '../support/redis/backends.ts'
 import { type RedisServer, startRedis } from '../support/redis/server.ts'
 import { openRedisStore } from '../support/redis/store.ts'
-import { type BenchRow, median, ratioRow, type SideBySide } from './harness.ts'
+import { type BenchRow, boundRow, median, quantile, ratioRow, type SideBySide } from './harness.ts'
 
 const CALLERS = 1000
 /** Many short rounds: what else the machine does then hits both sides alike. */
@@ -39,6 +39,7 @@ export async function run(): Promise<readonly BenchRow[]> {
       ...(await settlements(store)),
       await memoryRow(server, store, 1),
       await memoryRow(server, store, 3),
+      ...(await outages()),
     ]
   } finally {
     client.disconnect()
@@ -115,6 +116,35 @@ async function settlements(store: RedisStore): Promise<BenchRow[]> {
     await reserve()
   }
   return [ratioRow('reserve and settle, 16 in flight', 'reserve twice', await sideBySide(both, twice, 16), 0.5)]
+}
+
+/** What a request waits for a Redis that stands still, with the default time limit of 100 ms. */
+async function outages(): Promise<BenchRow[]> {
+  const claims = claimsOf('consumer=1:a', 3)
+  const closed: number[] = []
+  const open: number[] = []
+  for (let round = 0; round < 5; round++) {
+    const server = await startRedis()
+    const { store } = openRedisStore({ port: server.port }, { nodes: 4 })
+    let turn = 0
+    const timed = async () => {
+      const start = performance.now()
+      await store.reserve({ id: `outage-${round}-${turn++}`, claims })
+      return performance.now() - start
+    }
+    await store.ready()
+    for (let times = 0; times < 200; times++) await timed()
+    await server.freeze()
+    for (let times = 0; times < 5; times++) closed.push(await timed())
+    for (let times = 0; times < 400; times++) open.push(await timed())
+    await server.thaw()
+    await store.close()
+    await server.close()
+  }
+  return [
+    boundRow('wait while Redis stands still, breaker closed, 90th of 100', quantile(closed, 0.9), 'ms', 110),
+    boundRow('wait while Redis stands still, breaker open, 99th of 100', quantile(open, 0.99), 'ms', 1),
+  ]
 }
 
 /** Bytes that one active caller takes up, key and expiry included. */
