@@ -152,6 +152,27 @@ export const oldTls = about(
   },
 )
 
+const UPSTREAM_VERIFY = 'KONG_NGINX_PROXY_PROXY_SSL_VERIFY'
+const UPSTREAM_TRUST = 'KONG_NGINX_PROXY_PROXY_SSL_TRUSTED_CERTIFICATE'
+
+export const upstreamTrust = about(
+  {
+    id: 'upstream-trust',
+    severity: 'error',
+    title: 'Upstreams are to be checked, but nothing says whose certificates are good',
+    why: 'nginx reads its list of authorities only with `proxy_ssl_verify on`; without it, `tls_verify: true` on a service answers every call with 502.',
+    fix: `Set ${UPSTREAM_VERIFY}=on and ${UPSTREAM_TRUST}=/etc/ssl/certs/ca-certificates.crt, or give the service its own \`ca_certificates\`.`,
+  },
+  function* (environment, { config }) {
+    const checked = config.services.some(
+      ({ raw }) => raw.tls_verify === true && !(Array.isArray(raw.ca_certificates) && raw.ca_certificates.length > 0),
+    )
+    if (!checked) return
+    if (settingOf(environment, UPSTREAM_VERIFY) !== 'on') yield at(environment, UPSTREAM_VERIFY, 'is not on')
+    if (settingOf(environment, UPSTREAM_TRUST) === undefined) yield at(environment, UPSTREAM_TRUST, 'is not set')
+  },
+)
+
 export const adminExposed = about(
   {
     id: 'admin-exposed',

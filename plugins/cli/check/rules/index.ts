@@ -21,6 +21,7 @@ import {
   realIpHeader,
   socketTimeout,
   trustsEverybody,
+  upstreamTrust,
 } from './deployment.ts'
 import { guardIncomplete, guardMissing, guardUnmeetable } from './guard.ts'
 import { keysInLogs, promptsInLogs } from './logs.ts'
@@ -60,6 +61,7 @@ export const RULES: readonly Rule[] = [
   socketTimeout,
   bodyBuffers,
   oldTls,
+  upstreamTrust,
   adminExposed,
   trustsEverybody,
   realIpHeader,

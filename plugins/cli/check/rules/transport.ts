@@ -87,12 +87,13 @@ export const upstreamUnverified: Rule = {
   severity: 'warning',
   title: 'The upstream’s certificate is not checked',
   why: 'Kong does not check it unless told to: whoever can redirect the connection gets the provider’s key and the prompts.',
-  fix: 'Set `tls_verify: true` on the service; Kong then trusts the certificates of `lua_ssl_trusted_certificate` (by default the system’s).',
-  *find({ routes }) {
+  fix: 'Set `tls_verify: true` on the service, and the variables KONG_NGINX_PROXY_PROXY_SSL_... of kong/kong.env.',
+  *find({ routes, environment }) {
+    const everywhere = environment?.variables.get('KONG_NGINX_PROXY_PROXY_SSL_VERIFY')?.value === 'on'
     for (const view of known(routes)) {
       const { service } = view.route
       if (service === undefined || service.external || upstreamOf(service)?.protocol !== 'https') continue
-      if (service.raw.tls_verify !== true)
+      if (service.raw.tls_verify !== true && !(everywhere && service.raw.tls_verify !== false))
         yield {
           place: service.place,
           what: `service "${service.name ?? ''}" does not check its upstream’s certificate`,
