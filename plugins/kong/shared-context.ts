@@ -217,6 +217,19 @@ function checkMembers(entity: Readonly<Record<string, unknown>> | undefined, at:
   checkStrings(entity.tags, `${at}.tags`)
 }
 
+const LENGTHS = 64
+const SPACES = ' '.repeat(LENGTHS)
+let turn = 0
+
+/**
+ * LuaJIT hashes a long string by a few samples, so that many of one length which differ in an id only share one chain of
+ * its table of strings, and each new one is compared with all of them. JSON may end with spaces: they vary the length.
+ */
+function varied(json: string): string {
+  turn = (turn + 1) % LENGTHS
+  return json + SPACES.slice(0, turn)
+}
+
 export interface EntryParts {
   readonly plugin: string
   readonly pluginId: string
@@ -236,9 +249,9 @@ export function makeEntry(parts: EntryParts): PluginEntry {
   return {
     version: CONTRACT_VERSION,
     mark: { plugin: parts.plugin, plugin_id: parts.pluginId },
-    ...(replyHeaders.length === 0 ? {} : { reply_headers: JSON.stringify(replyHeaders) }),
+    ...(replyHeaders.length === 0 ? {} : { reply_headers: varied(JSON.stringify(replyHeaders)) }),
     ...(parts.tap === undefined ? {} : { tap: parts.tap.text, protocol: parts.tap.protocol }),
-    ...(parts.reservations.length === 0 ? {} : { reservations: JSON.stringify(parts.reservations) }),
+    ...(parts.reservations.length === 0 ? {} : { reservations: varied(JSON.stringify(parts.reservations)) }),
     ...(parts.claims === undefined ? {} : { claims: JSON.stringify(parts.claims) }),
     ...(parts.batch ? { batch: true as const } : {}),
     ...(parts.identity === undefined ? {} : { identity: JSON.stringify(parts.identity) }),

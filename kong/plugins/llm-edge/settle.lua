@@ -57,7 +57,7 @@ local function next_batch(queue)
   local batch, bytes = {}, 0
   for i = queue.head, queue.tail do
     local item = queue[i]
-    bytes = bytes + #item.record
+    bytes = bytes + item.bytes
     if #batch > 0 and (bytes > MAX_BATCH_BYTES or #batch >= MAX_BATCH) then
       break
     end
@@ -67,12 +67,22 @@ local function next_batch(queue)
 end
 
 local function message(batch, with_configs)
-  local records, configs = {}, {}
+  local records, configs = {}, setmetatable({}, cjson.array_mt)
   for i, item in ipairs(batch) do
     records[i] = item.record
-    configs[i] = with_configs and cjson.encode({ plugin = item.plugin, config = cjson.encode(item.config) }) or nil
+    configs[i] = with_configs and { plugin = item.record.plugin, config = assert(cjson.encode(item.config)) } or nil
   end
-  return '{"version":1,"records":[' .. table.concat(records, ",") .. '],"configs":[' .. table.concat(configs, ",") .. "]}"
+  return assert(cjson.encode({ version = 1, records = records, configs = configs }))
+end
+
+--- About as long as the record's JSON.
+local function size_of(record)
+  local tap = record.report.tap or {}
+  local bytes = 500 + #record.reservations + #(tap.usage_json or "")
+  for _, event in ipairs(tap.events or {}) do
+    bytes = bytes + #event
+  end
+  return bytes
 end
 
 --- True once every item of the batch was settled. A server that was started since knows no config until it is told.
@@ -134,13 +144,13 @@ function _M.take_over(entry)
     return
   end
   if entry.reservations then
-    local record = assert(cjson.encode({
+    local record = {
       plugin = name,
       plugin_id = entry.mark.plugin_id,
       protocol = entry.protocol,
       reservations = entry.reservations,
       report = entry.report,
-    }))
+    }
     if not queue.busy then
       local ok, err = (_G.native_timer_at or ngx.timer.at)(GATHER_SECONDS, flush, socket)
       if not ok then
@@ -150,7 +160,7 @@ function _M.take_over(entry)
       queue.busy = true
     end
     queue.tail = queue.tail + 1
-    queue[queue.tail] = { record = record, plugin = name, config = log_phase[place], since = ngx.now() }
+    queue[queue.tail] = { record = record, bytes = size_of(record), config = log_phase[place], since = ngx.now() }
   end
   log_phase[place - 1] = TAKEN_OVER
 end
