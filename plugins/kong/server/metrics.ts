@@ -78,6 +78,12 @@ export function createMetrics(state: () => ServerState | undefined): Metrics {
     labelNames: ['store', 'node'],
     registers,
   })
+  const storeChanges = new Counter({
+    name: 'portcullis_store_changes_total',
+    help: 'How often a store went down, came up, or was found degraded.',
+    labelNames: ['store', 'node', 'state'],
+    registers,
+  })
   const rpcSeconds = new Histogram({
     name: 'portcullis_kong_rpc_seconds',
     help: 'Time from a frame of Kong to its answer.',
@@ -146,9 +152,10 @@ export function createMetrics(state: () => ServerState | undefined): Metrics {
     faults.inc({ where: event.where, code: event.code })
   }
 
-  function onStore(event: StoreEvent): void {
-    const value = event.state === 'up' ? 1 : event.state === 'degraded' ? 0.5 : 0
-    stores.set({ store: event.store, node: event.node ?? '' }, value)
+  function onStore({ store, node = '', state }: StoreEvent): void {
+    const value = state === 'up' ? 1 : state === 'degraded' ? 0.5 : 0
+    stores.set({ store, node }, value)
+    storeChanges.inc({ store, node, state })
   }
 
   const subscriptions = [

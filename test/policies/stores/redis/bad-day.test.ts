@@ -1,4 +1,5 @@
-import { afterEach, beforeEach, expect, it } from 'vitest'
+import { afterEach, beforeEach, expect, it, onTestFinished } from 'vitest'
+import { createMetrics } from '../../../../plugins/kong/server/metrics.ts'
 import type { CounterSpec } from '../../../../policies/stores/ports.ts'
 import { onEachRedis } from '../../../support/redis/on-each.ts'
 import { freePort, type RedisServer, sleep, startRedis } from '../../../support/redis/server.ts'
@@ -58,6 +59,8 @@ onEachRedis('a bad day of a single Redis', (backend) => {
     lines.map(({ message }) => message).filter((message) => /^limit store (down|up)$/.test(message))
 
   it('kill -9 under load and a restart with nothing left: at most one extra limit', async () => {
+    const metrics = createMetrics(() => undefined)
+    onTestFinished(() => metrics.close())
     const nodes = await openTwo()
     const asked = claimOf('consumer=1:a', sliding, 7)
     const loads = nodes.map(({ store }) => startLoad(store, 8, () => asked, 10))
@@ -78,12 +81,18 @@ onEachRedis('a bad day of a single Redis', (backend) => {
     expect((before + local) * 7).toBeLessThanOrEqual(LIMIT)
     expect(admitted() * 7).toBeGreaterThan(LIMIT - 14)
     expect(admitted() * 7).toBeLessThanOrEqual(2 * LIMIT)
-    // Each change once, in the log and in telemetry.
+    // Each change once, in the log, in telemetry and in the metrics.
     for (const node of nodes) expect(states(node)).toEqual(['limit store down', 'limit store up'])
     expect(watched.events.map(({ state }) => state).sort()).toEqual(['down', 'down', 'up', 'up'])
     expect(watched.events.every(({ store, node }) => store === 'redis' && node === `127.0.0.1:${server.port}`)).toBe(
       true,
     )
+    const counted = await metrics.render()
+    for (const state of ['down', 'up'])
+      expect(counted).toContain(
+        `portcullis_store_changes_total{store="redis",node="127.0.0.1:${server.port}",state="${state}"} 2\n`,
+      )
+    expect(counted).toContain(`portcullis_store_up{store="redis",node="127.0.0.1:${server.port}"} 1\n`)
     // What was admitted locally was charged: Redis counts everything since the restart.
     const used = LIMIT - (await remainingOf(nodes[0].store, asked))
     expect(used).toBeLessThanOrEqual(LIMIT)
