@@ -5,6 +5,7 @@
 
 import { channel } from 'node:diagnostics_channel'
 import type { Code } from './errors.ts'
+import { modelLabel } from './llm/model-names.ts'
 import type { Usage } from './llm/usage.ts'
 import type { RouteRef } from './policy.ts'
 
@@ -18,6 +19,7 @@ export interface DecisionEvent {
   readonly wouldReject?: Code
   /** Name of the rule or scope that decided, from the operator's config. */
   readonly rule?: string
+  /** As asked for, when it looks like the name of a well-known family's model; else `other`. */
   readonly model?: string
   readonly estimated?: { readonly input: number; readonly output: number }
   /** Milliseconds spent deciding. */
@@ -64,5 +66,7 @@ interface Events {
 /** `make` runs only when somebody listens. */
 export function publish<K extends keyof Events>(kind: K, make: () => Events[K]): void {
   const target = channels[kind]
-  if (target.hasSubscribers) target.publish(make())
+  if (!target.hasSubscribers) return
+  const event: Events[K] = make()
+  target.publish('model' in event ? { ...event, model: modelLabel(event.model) } : event)
 }

@@ -1,23 +1,9 @@
 /** Short texts that a client chooses, such as a model's name, made harmless before they are written down. */
 
+import { isFamiliarModel, MODEL_SHAPE } from '../llm/model-names.ts'
 import type { Redactor } from '../redaction/index.ts'
 import { globMatches } from '../token-limit/match.ts'
 
-/** What names of models begin with, behind a vendor's prefix or none. */
-const FAMILIES = new RegExp(
-  `^(?:[a-z0-9-]{1,32}[/.]){0,3}(?:${[
-    'gpt-|chatgpt-|o[1-9](?:-|$)|codex|computer-use|text-|tts-|whisper|dall-e|omni-|davinci|babbage|sora',
-    'claude-|gemini-|gemma|palm|imagen|veo|aqa|learnlm',
-    '(?:meta-)?llama|codellama|tinyllama|vicuna|alpaca',
-    '(?:labs-|open-)?(?:mistral|mixtral|ministral|magistral|codestral|devstral|pixtral|voxtral)',
-    'qwen|qwq|deepseek|phi-?\\d|yi-|glm|kimi|minimax|granite|olmo|smollm|starcoder|falcon|dbrx|jamba|nemotron|command|grok',
-    'sonar|nova-|titan|nomic|bge-|e5-|embed|rerank|jina|voyage|stablelm|bloom',
-  ].join('|')})`,
-  'i',
-)
-const SHAPE = /^[\w.:/@+-]{1,100}$/
-/** Longer than any version, date or size in a model's name. */
-const LONG_RUN = /[A-Za-z0-9]{17,}/
 /** What a version, a date or a vendor's prefix may look like: `gpt-4o-2024-08-06`, `us.anthropic.claude-…`. */
 const IN_MODEL_NAMES = ['DATE', 'URL']
 const ID_SHAPE = /^[\w.:-]{1,128}$/
@@ -33,11 +19,10 @@ export interface Labeller {
 export function createLabeller(redactor: Redactor, globs: readonly string[], now: () => number): Labeller {
   const isClean = (text: string, harmless: readonly string[] = []): boolean =>
     redactor.find(text).every(({ type }) => harmless.includes(type))
-  const isKnown = (name: string): boolean =>
-    globs.some((glob) => globMatches(glob, name)) || (FAMILIES.test(name) && !LONG_RUN.test(name))
+  const isKnown = (name: string): boolean => globs.some((glob) => globMatches(glob, name)) || isFamiliarModel(name)
   return {
     model: (name) =>
-      SHAPE.test(name) && isKnown(name) && isClean(name, IN_MODEL_NAMES)
+      MODEL_SHAPE.test(name) && isKnown(name) && isClean(name, IN_MODEL_NAMES)
         ? name
         : redactor.tagger({ now: now() })('MODEL', name),
     id(text) {

@@ -1,0 +1,351 @@
+/** Nothing that a request, a reply or a config holds may be seen in what the real Express Gateway process leaves behind. */
+
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer, request as httpRequest, type IncomingMessage } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
+import { makeKey, sign } from '../support/jwks/issuer.ts'
+import { type Canaries, type CanaryKind, createCanaries, leaksIn, type Searched } from './support/canaries.ts'
+import type { GatewaySpec } from './support/gateway-process.ts'
+import { startUpstream } from './support/upstream.ts'
+
+const ROOT = new URL('../..', import.meta.url).pathname
+const SOON = { timeout: 20_000, interval: 25 }
+
+interface Run {
+  readonly canaries: Canaries
+  /** Everything that was left behind. */
+  readonly sources: readonly Searched[]
+  readonly statuses: readonly number[]
+  readonly records: readonly Readonly<Record<string, unknown>>[]
+}
+
+interface RunOptions {
+  readonly content: 'none' | 'hash' | 'redacted'
+  readonly kind: CanaryKind
+  readonly leaks?: boolean
+}
+
+interface Sent {
+  readonly host?: string
+  readonly path?: string
+  readonly headers?: Readonly<Record<string, string>>
+  readonly body?: string
+  /** Hangs up: in the middle of the request, or after the first piece of the reply. */
+  readonly leave?: 'sending' | 'reading'
+}
+
+async function run({ content, kind, leaks = false }: RunOptions): Promise<Run> {
+  const canaries = createCanaries(kind)
+  const plant = (place: string) => canaries.plant(place)
+  const folder = mkdtempSync(join(tmpdir(), 'portcullis-canary-'))
+  const posts: string[] = []
+  const collector = createServer((request, response) => {
+    request.on('data', (piece) => posts.push(String(piece)))
+    request.on('end', () => response.writeHead(200).end())
+  }).listen(0, '127.0.0.1')
+  await once(collector, 'listening')
+  const collectorUrl = `http://127.0.0.1:${(collector.address() as AddressInfo).port}`
+  const upstream = await startUpstream(plant)
+  const key = await makeKey('k1')
+  const token = await sign(key, Math.floor(Date.now() / 1000), {
+    claims: {
+      sub: plant('claim sub'),
+      email: plant('claim email'),
+      jti: plant('claim jti'),
+      team: plant('claim team'),
+    },
+  })
+  const apiKey = `ada:${plant('api key')}`
+
+  const audit = {
+    content,
+    max_body_bytes: 4_096,
+    hash_key: plant('hash key'),
+    redaction: { tag_key: plant('tag key') },
+    chain: { key: plant('chain key') },
+    sinks: [
+      { type: 'file', path: join(folder, 'audit.ndjson'), flush_ms: 0, max_bytes: 8_192 },
+      {
+        type: 'http',
+        url: `${collectorUrl}/logs?token=${plant('collector url')}`,
+        headers: { authorization: `Bearer ${plant('collector header')}` },
+        flush_ms: 0,
+      },
+      { type: 'http', url: `http://127.0.0.1:1/${plant('dead collector url')}`, format: 'otlp', flush_ms: 0 },
+      { type: 'file', path: join(folder, 'no/such/folder/audit.ndjson'), flush_ms: 0 },
+      { type: 'stdout', flush_ms: 0 },
+    ],
+  }
+  const limits = [{ name: 'tokens', limit: 20_000, window_seconds: 3_600 }]
+  const redis = { url: `redis://user:${plant('redis password')}@127.0.0.1:1` }
+  const jwt = {
+    issuers: [{ issuer: 'https://idp.test', jwks: JSON.stringify({ keys: [key.jwk] }), audiences: ['llm-gateway'] }],
+  }
+  const proxy = {
+    proxy: { action: { serviceEndpoint: 'model', headers: { authorization: `Bearer ${plant('upstream key')}` } } },
+  }
+  const spec: GatewaySpec = {
+    exception: plant('exception'),
+    leaks,
+    addressFile: join(folder, '..', `${folder.split('/').at(-1)}.address`),
+    consumers: [{ username: 'ada', key: apiKey }],
+    config: {
+      apiEndpoints: { keyed: { host: 'keyed.test', paths: '/*' }, tokens: { host: 'tokens.test', paths: '/*' } },
+      serviceEndpoints: { model: { url: upstream.url } },
+      policies: [
+        'llm-key',
+        'key-auth',
+        'llm-audit-log',
+        'llm-scope',
+        'llm-token-limit',
+        'llm-faulty',
+        'llm-leaky',
+        'proxy',
+      ],
+      pipelines: {
+        keyed: {
+          apiEndpoints: ['keyed'],
+          policies: [
+            { 'llm-key': null },
+            { 'key-auth': null },
+            { 'llm-audit-log': { action: audit } },
+            { 'llm-token-limit': { action: { limits, store: 'redis', redis, nodes: 1, max_body_bytes: 2_048 } } },
+            { 'llm-faulty': null },
+            { 'llm-leaky': null },
+            proxy,
+          ],
+        },
+        tokens: {
+          apiEndpoints: ['tokens'],
+          policies: [
+            { 'llm-audit-log': { action: audit } },
+            { 'llm-scope': { action: { sources: ['jwt'], jwt } } },
+            proxy,
+          ],
+        },
+      },
+    },
+  }
+  const specFile = `${spec.addressFile}.json`
+  writeFileSync(specFile, JSON.stringify(spec))
+  const child = spawn(process.execPath, ['--import', 'tsx', 'test/canary/support/gateway-process.ts', specFile], {
+    cwd: ROOT,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  const output = { stdout: '', stderr: '' }
+  for (const name of ['stdout', 'stderr'] as const)
+    child[name].on('data', (piece) => {
+      output[name] += piece
+    })
+  onTestFinished(async () => {
+    const gone = child.exitCode === null ? once(child, 'exit') : undefined
+    child.kill('SIGKILL')
+    await gone
+    upstream.close()
+    collector.closeAllConnections()
+    collector.close()
+    for (const path of [folder, spec.addressFile, specFile]) rmSync(path, { recursive: true, force: true })
+  })
+  await vi.waitFor(() => {
+    expect(child.exitCode, output.stderr).toBeNull()
+    expect(existsSync(spec.addressFile)).toBe(true)
+  }, SOON)
+  const { hostname, port } = new URL(readFileSync(spec.addressFile, 'utf8'))
+
+  function send({
+    host = 'keyed.test',
+    path = '/v1/chat/completions',
+    headers = {},
+    body,
+    leave,
+  }: Sent = {}): Promise<Answer> {
+    const sent = body ?? JSON.stringify(chat(plant))
+    return exchange({
+      hostname,
+      port,
+      path: `${path}?trace=${plant('query')}`,
+      headers: { host, 'content-type': 'application/json', ...commonHeaders(plant), ...headers },
+      body: sent,
+      leave,
+    })
+  }
+
+  const keyed = { authorization: `Bearer ${apiKey}` }
+  const refusals: Searched[] = []
+  const statuses: number[] = []
+  for (const how of ['json', 'stream', 'error', 'garbage', 'close', 'break'])
+    statuses.push((await send({ headers: { ...keyed, 'x-upstream': how } })).status)
+  await send({ headers: { ...keyed, 'x-upstream': 'hang' }, leave: 'reading' })
+  await send({ headers: keyed, leave: 'sending' })
+  for (const [name, sent] of Object.entries<Sent>({
+    'no key': { headers: { authorization: `Bearer nobody:${plant('wrong key')}` } },
+    'two keys': { headers: { ...keyed, 'x-api-key': plant('second key') } },
+    'malformed body': {
+      headers: keyed,
+      body: `{"model":"${plant('malformed model')}","messages":[{"content":"${plant('malformed prompt')}`,
+    },
+    'wrong type': {
+      headers: keyed,
+      body: JSON.stringify({ model: 'gpt-4o', max_tokens: plant('wrong type'), messages: [] }),
+    },
+    'too large': { headers: keyed, body: JSON.stringify({ ...chat(plant), pad: 'x'.repeat(3_000) }) },
+    'larger than the audit log reads': {
+      headers: keyed,
+      body: JSON.stringify({ ...chat(plant), pad: 'x'.repeat(6_000) }),
+    },
+    'unknown path': { headers: keyed, path: `/v1/${plant('path')}` },
+    'an exception': { headers: { ...keyed, 'x-fault': 'decide' } },
+    'over the limit': { headers: keyed, body: JSON.stringify({ ...chat(plant), max_tokens: 50_000 }) },
+    'no token': { host: 'tokens.test' },
+    'a bad token': {
+      host: 'tokens.test',
+      headers: { authorization: `Bearer ${token.slice(0, -8)}${plant('signature').slice(0, 8)}` },
+    },
+    'out of scope': { host: 'tokens.test', path: '/v1/embeddings', headers: { authorization: `Bearer ${token}` } },
+  })) {
+    const { status, text } = await send(sent)
+    statuses.push(status)
+    refusals.push({ name: `the refusal of ${name} (${status})`, text })
+    expect(status, name).toBeGreaterThanOrEqual(400)
+  }
+  statuses.push((await send({ headers: { ...keyed, 'x-fault': 'settle' } })).status)
+  statuses.push((await send({ host: 'tokens.test', headers: { authorization: `Bearer ${token}` } })).status)
+
+  const files = () =>
+    readdirSync(folder).map((name) => ({ name: `the file ${name}`, text: readFileSync(join(folder, name), 'utf8') }))
+  const records = () =>
+    files()
+      .filter(({ name }) => !name.endsWith('.chain') && !name.endsWith('.lock'))
+      .flatMap(({ text }) => text.split('\n').filter(Boolean))
+      .map((line) => JSON.parse(line) as Readonly<Record<string, unknown>>)
+  await vi.waitFor(() => expect(records().length).toBeGreaterThanOrEqual(22), SOON)
+  await vi.waitFor(() => expect(posts.join('').split('\n').length).toBeGreaterThanOrEqual(22), SOON)
+  expect(child.exitCode).toBeNull()
+  return {
+    canaries,
+    statuses,
+    records: records(),
+    sources: [
+      { name: 'standard output', text: output.stdout },
+      { name: 'standard error', text: output.stderr },
+      { name: 'the collector', text: posts.join('') },
+      ...refusals,
+      ...files(),
+    ],
+  }
+}
+
+function commonHeaders(plant: (place: string) => string): Readonly<Record<string, string>> {
+  return {
+    cookie: `session=${plant('cookie')}`,
+    'user-agent': plant('user agent'),
+    'x-custom': plant('custom header'),
+    'openai-organization': plant('organization'),
+    'x-forwarded-for': plant('forwarded for'),
+  }
+}
+
+/** Text in every place that the API has for it. */
+function chat(plant: (place: string) => string): Readonly<Record<string, unknown>> {
+  return {
+    model: plant('model'),
+    max_tokens: 10,
+    user: plant('user'),
+    metadata: { [plant('metadata name')]: plant('metadata value') },
+    messages: [
+      { role: 'system', content: plant('system prompt') },
+      { role: 'user', name: plant('name'), content: [{ type: 'text', text: `Say ${plant('prompt')} twice` }] },
+      {
+        role: 'assistant',
+        tool_calls: [
+          {
+            id: plant('tool call id'),
+            type: 'function',
+            function: { name: 'f', arguments: JSON.stringify({ a: plant('tool arguments') }) },
+          },
+        ],
+      },
+      { role: 'tool', tool_call_id: 'x', content: plant('tool result') },
+    ],
+    tools: [{ type: 'function', function: { name: plant('tool name'), description: plant('tool description') } }],
+    stop: [plant('stop word')],
+  }
+}
+
+interface Answer {
+  readonly status: number
+  readonly text: string
+}
+
+function exchange(options: {
+  readonly hostname: string
+  readonly port: string
+  readonly path: string
+  readonly headers: Readonly<Record<string, string>>
+  readonly body: string
+  readonly leave: Sent['leave']
+}): Promise<Answer> {
+  const { body, leave, headers, ...rest } = options
+  return new Promise((resolve) => {
+    const length = { 'content-length': String(Buffer.byteLength(body)) }
+    const sent = httpRequest({ ...rest, method: 'POST', headers: { ...headers, ...length } })
+    const gone = (): void => resolve({ status: 0, text: '' })
+    sent.on('error', gone)
+    sent.on('response', (reply: IncomingMessage) => {
+      let text = JSON.stringify(reply.headers)
+      reply.on('data', (piece) => {
+        text += piece
+        if (leave === 'reading') sent.destroy()
+      })
+      reply.on('error', gone)
+      reply.on('close', () => resolve({ status: reply.statusCode ?? 0, text }))
+    })
+    if (leave === 'sending') {
+      sent.write(body.slice(0, -20))
+      setTimeout(() => sent.destroy(), 50)
+    } else sent.end(body)
+  })
+}
+
+describe('what Express Gateway leaves behind', () => {
+  it.each<RunOptions>([
+    { content: 'none', kind: 'text' },
+    { content: 'hash', kind: 'text' },
+    { content: 'redacted', kind: 'secret' },
+  ])(
+    'holds nothing that was planted, with $content',
+    async (options) => {
+      const { canaries, sources, records, statuses } = await run(options)
+      expect(leaksIn(canaries, sources)).toEqual([])
+      // It did look: at many places, outcomes and records, and redaction had something to do.
+      expect(new Set(canaries.planted.values()).size).toBeGreaterThanOrEqual(43)
+      expect(new Set(statuses).size, statuses.join()).toBeGreaterThan(6)
+      expect(new Set(records.map((record) => record['portcullis.ended'])).size).toBeGreaterThanOrEqual(4)
+      expect(new Set(records.map((record) => record['portcullis.code'])).size).toBeGreaterThanOrEqual(8)
+      const text = sources.map((source) => source.text).join('\n')
+      for (const seen of ['telemetry fault', 'telemetry decision', 'audit sink fails', 'policy fault'])
+        expect(text).toContain(seen)
+      if (options.content === 'redacted') expect(text.match(/\[[A-Z_]+:[0-9a-f]{4}\]/g)?.length).toBeGreaterThan(50)
+      if (options.content === 'hash') expect(text).toContain('portcullis.content.response.hash')
+    },
+    90_000,
+  )
+
+  it('is caught when something leaks: a policy that logs, and content that no pattern knows', async () => {
+    const { canaries, sources } = await run({ content: 'redacted', kind: 'text', leaks: true })
+    const leaks = leaksIn(canaries, sources)
+    expect(leaks).toEqual(
+      expect.arrayContaining([
+        'prompt in standard error',
+        'tool arguments in standard error',
+        'prompt in the file audit.ndjson',
+      ]),
+    )
+    expect(leaks).toContain('prompt in the collector')
+  }, 90_000)
+})
