@@ -19,7 +19,7 @@ function deliver(text: string): Promise<void> {
   return new Promise((resolve, reject) => {
     process.stdout.write(text, (error) => {
       if (error === null || error === undefined) resolve()
-      else reject(new PortcullisError('output_closed', 'nobody reads the standard output any more'))
+      else reject(new PortcullisError('output_closed', 'the standard output takes nothing any more'))
     })
   })
 }

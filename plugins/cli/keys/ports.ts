@@ -97,8 +97,10 @@ export interface SecretOutput {
   /** Whether it is the standard output. */
   readonly isStdout: boolean
   readonly held?: Held
-  /** Resolves when the secret is safe there. Delivering the same one again does no harm. */
+  /** Delivering the same one again does no harm. */
   deliver(secret: StagedSecret): Promise<void>
+  /** Resolves when everything that was delivered is safe there. */
+  flush(): Promise<void>
   close(): Promise<void>
 }
 

@@ -77,7 +77,10 @@ export async function runRotation(run: RotationRun): Promise<readonly StagedSecr
       }
     } finally {
       // Also when the output fails in the middle: what it took is in somebody's hands.
-      if (delivered.length > 0) await backend.confirm(delivered, run.retireAt)
+      if (delivered.length > 0) {
+        await output.flush()
+        await backend.confirm(delivered, run.retireAt)
+      }
     }
     done.push(...delivered)
   }

@@ -41,6 +41,7 @@ export function addIssue(keys: Command, place: Place): void {
         const secret = await backend.issue(request)
         try {
           await output.deliver(secret)
+          await output.flush()
           await backend.confirm([secret], clock.now())
         } catch (error) {
           io.err(

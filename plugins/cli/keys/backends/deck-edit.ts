@@ -4,7 +4,7 @@
  */
 
 import { isDeepStrictEqual } from 'node:util'
-import { type CST, type Document, isMap, isNode, isSeq, Parser, Scalar, YAMLMap, YAMLSeq } from 'yaml'
+import { type Document, isMap, isNode, isSeq, Lexer, Scalar, YAMLMap, YAMLSeq } from 'yaml'
 import { PortcullisError } from '../../../../policies/errors.ts'
 import { type DeckCredential, type DeckFile, readDeck } from './deck-document.ts'
 import { commentsIn, createSplices, type Splices, styleOf } from './deck-splices.ts'
@@ -20,16 +20,17 @@ export type DeckEdit =
   | { readonly type: 'remove'; readonly credential: DeckCredential }
   | { readonly type: 'add'; readonly consumer: string; readonly added: NewCredential }
 
-/** The file's new text. @throws {PortcullisError} `uneditable_file` */
-export function editDeck(file: DeckFile, edits: readonly DeckEdit[], path: string): string {
-  if (edits.length === 0) return file.text
+/** The file as it shall be. What is in `file` is used up. @throws {PortcullisError} `uneditable_file` */
+export function editDeck(file: DeckFile, edits: readonly DeckEdit[], path: string): DeckFile {
+  if (edits.length === 0) return file
   const splices = createSplices(file)
   for (const edit of edits) apply(file, edit, splices)
   const wanted = saidBy(file.document)
   const candidates = [() => splices.text(), () => writeJson(file), () => writeDocument(file)]
   for (const candidate of candidates) {
     const text = candidate()
-    if (text !== undefined && isFaithful(text, file.text, wanted, path)) return text
+    const edited = text === undefined ? undefined : readFaithful(text, file.text, wanted, path)
+    if (edited !== undefined) return edited
   }
   throw new PortcullisError('uneditable_file', `${path}: cannot be changed without losing a comment`)
 }
@@ -154,12 +155,12 @@ function writeJson({ text, document }: DeckFile): string | undefined {
   return `${JSON.stringify(document.toJS(), null, step)}${text.endsWith('\n') ? '\n' : ''}`
 }
 
-/** Says what it should, and has every comment. */
-function isFaithful(text: string, before: string, wanted: unknown, path: string): boolean {
-  const { document } = readDeck(text, path)
-  if (!isDeepStrictEqual(saidBy(document), wanted)) return false
+/** Undefined unless it says what it should, and has every comment. */
+function readFaithful(text: string, before: string, wanted: unknown, path: string): DeckFile | undefined {
+  const edited = readDeck(text, path)
+  if (!isDeepStrictEqual(saidBy(edited.document), wanted)) return undefined
   const left = countComments(text)
-  return [...countComments(before)].every(([comment, times]) => (left.get(comment) ?? 0) >= times)
+  return [...countComments(before)].every(([comment, times]) => (left.get(comment) ?? 0) >= times) ? edited : undefined
 }
 
 /** Where credentials are; there are no aliases in it, which could make it endless. */
@@ -174,17 +175,17 @@ function saidBy(document: Document): unknown {
 
 function countComments(text: string): Map<string, number> {
   const counts = new Map<string, number>()
-  const note = (source: string) => {
-    const comment = source.replace(/^#\s*/, '').trim()
-    counts.set(comment, (counts.get(comment) ?? 0) + 1)
-  }
-  const look = (token: unknown): void => {
-    if (Array.isArray(token)) token.forEach(look)
-    else if (typeof token === 'object' && token !== null) {
-      if ((token as CST.Token).type === 'comment') note((token as CST.SourceToken).source)
-      else Object.values(token).forEach(look)
+  let before = ''
+  for (const lexeme of new Lexer().lex(text)) {
+    // What follows the mark is a scalar, whatever it looks like.
+    if (lexeme.startsWith('#') && before !== SCALAR) {
+      const comment = lexeme.replace(/^#\s*/, '').trim()
+      counts.set(comment, (counts.get(comment) ?? 0) + 1)
     }
+    before = lexeme
   }
-  for (const token of new Parser().parse(text)) look(token)
   return counts
 }
+
+/** The lexer's mark before a scalar. */
+const SCALAR = '\x1f'

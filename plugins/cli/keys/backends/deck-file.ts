@@ -28,24 +28,21 @@ export interface DeckBackendOptions {
 export async function openDeckFile({ path, mint, clock }: DeckBackendOptions): Promise<KeyBackend> {
   let read = await readWhole(path)
   let deck = readDeck(read.text, path)
+  let index = indexOf(deck)
 
   async function save(edits: readonly DeckEdit[]): Promise<void> {
     if (edits.length === 0) return
-    const text = editDeck(deck, edits, path)
-    read = await replaceWhole(read, text)
-    deck = readDeck(text, path)
+    const edited = editDeck(deck, edits, path)
+    read = await replaceWhole(read, edited.text)
+    deck = edited
+    index = indexOf(deck)
   }
 
   /** As the file is now. */
-  function versionsOf(key: { readonly id?: string; readonly owner: string }, refs: ReadonlySet<string>): Found[] {
-    return findAll(deck).filter(
-      ({ credential }) =>
-        credential.owner === key.owner &&
-        (key.id === undefined ? refs.has(credential.ref) : idOf(credential) === key.id),
-    )
-  }
-
-  const found = (key: ManagedKey) => versionsOf(key, new Set(key.versions.map(({ ref }) => ref)))
+  const found = ({ id, owner, versions }: ManagedKey): readonly Found[] =>
+    id === undefined
+      ? versions.flatMap(({ ref }) => index.byRef.get(ref) ?? []).filter(({ credential }) => credential.owner === owner)
+      : (index.byName.get(nameOf(owner, id)) ?? [])
 
   function stageOne(
     key: ManagedKey,
@@ -72,7 +69,7 @@ export async function openDeckFile({ path, mint, clock }: DeckBackendOptions): P
     name: path,
     batch: 1_000,
     afterwards: 'load the file into Kong (deck gateway sync, POST /config or kong reload): until then nothing changes',
-    list: async () => groupCredentials(findAll(deck).map(({ credential }) => credential)),
+    list: async () => groupCredentials(index.all.map(({ credential }) => credential)),
     async issue({ owner, tags: rest, lifetimeMs }) {
       const consumer = deck.consumers.get(owner)
       if (consumer === undefined) throw new PortcullisError('unknown_consumer', `${path}: has no such consumer`)
@@ -88,7 +85,7 @@ export async function openDeckFile({ path, mint, clock }: DeckBackendOptions): P
     },
     async confirm(staged, retireAt) {
       const edits = staged.flatMap((secret): DeckEdit[] => {
-        const versions = versionsOf(secret, new Set())
+        const versions = index.byName.get(nameOf(secret.owner, secret.id)) ?? []
         const isNew = ({ credential }: Found) => credential.key === secret.reveal()
         if (!versions.some(isNew))
           throw new PortcullisError('rotated_meanwhile', `${secret.id}: somebody else took the new secret away again`)
@@ -117,6 +114,30 @@ export async function openDeckFile({ path, mint, clock }: DeckBackendOptions): P
 interface Found {
   readonly credential: Credential
   readonly node: DeckCredential
+}
+
+interface Index {
+  readonly all: readonly Found[]
+  readonly byRef: ReadonlyMap<string, readonly Found[]>
+  /** Of those with a stable id. */
+  readonly byName: ReadonlyMap<string, readonly Found[]>
+}
+
+function indexOf(deck: DeckFile): Index {
+  const all = findAll(deck)
+  const [byRef, byName] = [new Map<string, Found[]>(), new Map<string, Found[]>()]
+  const add = (map: Map<string, Found[]>, name: string, found: Found) =>
+    map.set(name, [...(map.get(name) ?? []), found])
+  for (const found of all) {
+    add(byRef, found.credential.ref, found)
+    const id = idOf(found.credential)
+    if (id !== undefined) add(byName, nameOf(found.credential.owner, id), found)
+  }
+  return { all, byRef, byName }
+}
+
+function nameOf(owner: string, id: string): string {
+  return JSON.stringify([owner, id])
 }
 
 function findAll({ credentials }: DeckFile): Found[] {

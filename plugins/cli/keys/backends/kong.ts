@@ -22,6 +22,16 @@ export function createKongBackend({ admin, mint, clock }: KongBackendOptions): K
   /** As last read or written, by id. */
   const known = new Map<string, AdminCredential>()
   const owners = new Map<string, string>()
+  /** Ids of credentials, by consumer and stable id. */
+  const groups = new Map<string, Set<string>>()
+
+  function remember(credential: AdminCredential): void {
+    known.set(credential.id, credential)
+    const stable = readTags(credential.tags).id
+    if (stable === undefined) return
+    const name = nameOf(owners.get(credential.consumerId) ?? credential.consumerId, stable)
+    groups.set(name, (groups.get(name) ?? new Set()).add(credential.id))
+  }
 
   async function load(): Promise<readonly Credential[]> {
     const [readOnly, consumers, credentials] = [
@@ -30,8 +40,9 @@ export function createKongBackend({ admin, mint, clock }: KongBackendOptions): K
       await admin.credentials(),
     ]
     known.clear()
+    groups.clear()
     for (const { id, name } of consumers) owners.set(id, name)
-    for (const credential of credentials) known.set(credential.id, credential)
+    for (const credential of credentials) remember(credential)
     return credentials.map((credential) => toCredential(credential, readOnly))
   }
 
@@ -55,7 +66,7 @@ export function createKongBackend({ admin, mint, clock }: KongBackendOptions): K
     if (!(await admin.setTags(credential, tags)))
       throw new PortcullisError('rotated_meanwhile', 'somebody else removed a credential meanwhile')
     const changed = { ...credential, tags }
-    known.set(credential.id, changed)
+    remember(changed)
     return changed
   }
 
@@ -73,19 +84,18 @@ export function createKongBackend({ admin, mint, clock }: KongBackendOptions): K
     const created = { id: successorOf(old.id), consumerId: old.consumerId, key: text, tags }
     if (await admin.create(created)) {
       const credential = { ...created, createdAt: Math.floor(clock.now() / 1_000) }
-      known.set(created.id, credential)
+      remember(credential)
       return secretOf(credential, key.owner)
     }
     const other = await admin.credential(old.consumerId, created.id)
     if (other === undefined) throw new PortcullisError('rotated_meanwhile', `${id}: somebody else is changing it`)
-    known.set(other.id, other)
+    remember(other)
     return readTags(other.tags).state === 'staged' ? secretOf(other, key.owner) : undefined
   }
 
   async function confirmOne(secret: StagedSecret, retireAt: number): Promise<void> {
-    const versions = [...known.values()].filter(
-      ({ consumerId, tags }) => owners.get(consumerId) === secret.owner && readTags(tags).id === secret.id,
-    )
+    const ids = groups.get(nameOf(secret.owner, secret.id)) ?? new Set()
+    const versions = [...ids].flatMap((id) => known.get(id) ?? [])
     const fresh = versions.find(({ key }) => key === secret.reveal())
     if (fresh === undefined) throw new PortcullisError('rotated_meanwhile', `${secret.id}: is gone meanwhile`)
     for (const old of versions) if (old !== fresh) await setTags(old, confirmedTags(old.tags, false, retireAt))
@@ -113,7 +123,7 @@ export function createKongBackend({ admin, mint, clock }: KongBackendOptions): K
       const created = { id: successorOf(id), consumerId: consumer.id, key: text, tags }
       if (!(await admin.create(created))) throw new PortcullisError('key_exists', 'the new key is there already')
       const credential = { ...created, createdAt: Math.floor(clock.now() / 1_000) }
-      known.set(created.id, credential)
+      remember(credential)
       return secretOf(credential, consumer.name)
     },
     async stage(keys) {
@@ -133,6 +143,10 @@ export function createKongBackend({ admin, mint, clock }: KongBackendOptions): K
     },
     async close() {},
   }
+}
+
+function nameOf(owner: string, id: string): string {
+  return JSON.stringify([owner, id])
 }
 
 function pick(expiresAt: number | undefined) {

@@ -19,6 +19,12 @@ export async function createFileOutput(path: string, format: LineFormat): Promis
       used = true
       try {
         await handle.appendFile(lineOf(secret, format))
+      } catch (error) {
+        throw new PortcullisError('unwritable_file', `${path}: ${reasonOf(error)}`)
+      }
+    },
+    async flush() {
+      try {
         await handle.sync()
       } catch (error) {
         throw new PortcullisError('unwritable_file', `${path}: ${reasonOf(error)}`)

@@ -13,6 +13,7 @@ export function createStdoutOutput(io: Pick<Io, 'out' | 'deliver'>, format: Line
       if (io.deliver === undefined) io.out(line)
       else await io.deliver(line)
     },
+    async flush() {},
     async close() {},
   }
 }

@@ -41,6 +41,7 @@ export function createVaultOutput(kv: VaultKv, template: string): SecretOutput {
       if (data?.key === secret.reveal()) return
       await kv.write(path, fieldsOf(secret), version)
     },
+    async flush() {},
     async close() {},
   }
 }

@@ -33,7 +33,7 @@ const added = { key: 'pc_new', tags: ['pc-id:1', 'pc-issued:2026-01-01T00:00:00Z
 
 function edit(text: string, make: (file: ReturnType<typeof readDeck>) => readonly DeckEdit[]): string {
   const file = readDeck(text, PATH)
-  return editDeck(file, make(file), PATH)
+  return editDeck(file, make(file), PATH).text
 }
 
 const at = (file: ReturnType<typeof readDeck>, index: number) => {
@@ -209,7 +209,7 @@ it('keeps every comment and the order of everything, whatever is edited', () => 
           edits.push({ type: 'add', consumer: consumer.username, added: { key: 'issued', tags: [] } })
           consumer.keyauth_credentials = [...(consumer.keyauth_credentials ?? []), { key: 'issued', tags: [] }]
         }
-        const result = editDeck(file, edits, PATH)
+        const result = editDeck(file, edits, PATH).text
         expect(parse(result)).toEqual(model)
         expect(comments(result).toSorted()).toEqual(comments(text).toSorted())
         if (eol === '\r\n') expect(result.replaceAll('\r\n', '')).not.toContain('\n')

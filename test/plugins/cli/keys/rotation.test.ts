@@ -155,6 +155,7 @@ function shelf(): { readonly secrets: StagedSecret[]; readonly output: SecretOut
       async deliver(secret) {
         secrets.push(secret)
       },
+      async flush() {},
       async close() {},
     },
   }
