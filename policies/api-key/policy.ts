@@ -22,7 +22,7 @@ import { judgeAge, type Life, lifeOf, mayComeFrom } from './lifecycle.ts'
 import { createLockout } from './lockout.ts'
 import { createKeyLookup } from './lookup.ts'
 import { openKeyRegistry } from './open.ts'
-import { findKey } from './presented.ts'
+import { findKey, NO_KEY, type Presented } from './presented.ts'
 import type { KeyRecord } from './record.ts'
 import { createKeyRefusals } from './refusals.ts'
 import { gatewayUseName, useName } from './registry.ts'
@@ -58,6 +58,7 @@ function createInstance(config: ApiKeyConfig, deps: Deps): PolicyInstance {
   const shadow = config.mode === 'shadow'
   const refusals = createKeyRefusals(config.realm)
   const revocation = config.revocation === undefined ? undefined : createRevocationCheck(config.revocation, deps)
+  const hidden = own === undefined ? {} : { keyIn: own.headers }
   const bound = readBindings(config.addresses)
   const authenticator = own === undefined ? undefined : shareAuthenticator(config, own, deps)
   const uses = config.last_use ? shareLastUses(config, deps) : undefined
@@ -65,21 +66,21 @@ function createInstance(config: ApiKeyConfig, deps: Deps): PolicyInstance {
   async function judge(exchange: Exchange): Promise<Judged> {
     const reading = exchange.caller()
     const caller = reading instanceof Promise ? await reading : reading
+    const presented = own === undefined ? NO_KEY : await findKey(exchange, own.headers)
+    const keyIn = presented.type === 'none' ? {} : { keyIn: presented.headers }
+    return { ...(await judgeCaller(caller, presented).catch((error: unknown) => recover(error))), ...keyIn }
+  }
+
+  async function judgeCaller(caller: Caller, presented: Presented): Promise<Judged> {
     const { credential } = caller
     if (credential !== undefined) {
       const life = lifeOf(caller, credential, rotation.age_from)
       const name = credential.id ?? credential.fingerprint
       return judgeProven({ caller, credential, life, ...(name === undefined ? {} : { used: gatewayUseName(name) }) })
     }
-    if (own === undefined || authenticator === undefined) return missing()
-    const presented = await findKey(exchange, own.headers)
-    if (presented.type === 'none') return missing()
-    const keyIn = presented.headers
-    if (presented.type === 'several') return { reject: refusals.several, keyIn }
-    return { ...(await authenticate(authenticator, presented.key, caller)), keyIn }
-  }
-
-  function missing(): Judged {
+    if (presented.type === 'several') return { reject: refusals.several }
+    if (authenticator !== undefined && presented.type === 'key')
+      return authenticate(authenticator, presented.key, caller)
     return config.on_missing_key === 'pass' ? {} : { reject: refusals.missing }
   }
 
@@ -123,7 +124,8 @@ function createInstance(config: ApiKeyConfig, deps: Deps): PolicyInstance {
 
   async function decide(exchange: Exchange): Promise<Decision> {
     const started = deps.clock.monotonic()
-    const judged = await judge(exchange).catch((error: unknown) => recover(error))
+    // Where the key stands is not known then, and it must not travel on.
+    const judged = await judge(exchange).catch((error: unknown) => ({ ...recover(error), ...hidden }))
     if (judged.used !== undefined) uses?.note(judged.used)
     const decision = decisionOf(judged)
     publish('decision', () => ({
@@ -152,13 +154,13 @@ function createInstance(config: ApiKeyConfig, deps: Deps): PolicyInstance {
     }
   }
 
-  /** In shadow mode nothing is refused; a key that nobody could judge still must not travel on. */
+  /** In shadow mode nothing is refused. */
   function recover(error: unknown): Judged {
     if (!shadow) throw error
     const code = error instanceof PortcullisError ? error.code : 'internal_error'
     deps.logger.error('policy fault in shadow mode', { policy: NAME, code })
     publish('fault', () => ({ where: `${NAME}.decide`, code }))
-    return { reject: refusals.unavailable, ...(own === undefined ? {} : { keyIn: own.headers }) }
+    return { reject: refusals.unavailable }
   }
 
   return { ...(revocation === undefined ? {} : { readsClaims: true }), decide }

@@ -8,6 +8,8 @@ export type Presented =
   | { readonly type: 'key'; readonly key: string; readonly headers: readonly string[] }
   | { readonly type: 'several'; readonly headers: readonly string[] }
 
+export const NO_KEY: Presented = { type: 'none' }
+
 /** A token for somebody else to verify: signed (three parts) or encrypted (five). Its header is an object, thus `ey`. */
 const JWT = /^ey[\w-]+(?:\.[\w-]*){2}$|^ey[\w-]+(?:\.[\w-]*){4}$/
 
@@ -23,7 +25,7 @@ export async function findKey(exchange: Pick<Exchange, 'header'>, names: readonl
     headers.push(name)
   }
   const [key, ...others] = keys
-  if (key === undefined) return { type: 'none' }
+  if (key === undefined) return NO_KEY
   return others.length > 0 ? { type: 'several', headers } : { type: 'key', key, headers }
 }
 

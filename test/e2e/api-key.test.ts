@@ -68,6 +68,13 @@ function configOf(upstream: string, redis: object): KongConfig {
       { name: 'llm-token-limit', config: { limits } },
       guard('llm-api-key', 'llm-scope', 'llm-token-limit'),
     ],
+    both: [
+      { name: 'llm-key' },
+      { name: 'key-auth', config: { key_names: ['apikey'], hide_credentials: false, anonymous: 'nobody' } },
+      { name: 'llm-edge' },
+      { name: 'llm-api-key', config: own },
+      guard('llm-api-key'),
+    ],
     // Without the companions: every header is a round trip, and a key in the query is no key.
     bare: [{ name: 'llm-api-key', config: { ...own, own_keys: { pepper: PEPPER, cache_ms: 200 } } }],
   }
@@ -87,6 +94,7 @@ function configOf(upstream: string, redis: object): KongConfig {
       },
     ],
     consumers: [
+      { username: 'nobody' },
       {
         username: 'ada',
         keyauth_credentials: Object.entries(CREDENTIALS).map(([key, tags]) => ({ key, tags })),
@@ -267,6 +275,17 @@ describe.skipIf(kongMissing || !haveRedisServer('keys on a real Kong'))('keys on
       expect(verdict(await ask('judged', bearer(second.key)))).toEqual([200, undefined])
       expect(verdict(await ask('judged', bearer(second.key)))).toEqual([429, 'rate_limit_exceeded'])
       expect(fingerprintOf(key)).toMatch(/^[0-9a-f]{64}$/)
+    })
+
+    test('and credentials of Kong live on one route, and neither travels on', async () => {
+      const { key } = await issue()
+      for (const good of [key, 'young-key']) {
+        expect(verdict(await ask('both', bearer(good)))).toEqual([200, undefined])
+        expect(upstream()).not.toContain(good.slice(-40))
+      }
+      expect(verdict(await ask('both', bearer('old-key')))).toEqual([401, 'key_expired'])
+      for (const one of [bearer('neither-of-them'), {}])
+        expect(verdict(await ask('both', one))).toEqual([401, 'invalid_key'])
     })
 
     test('outlive a reload of Kong', async () => {

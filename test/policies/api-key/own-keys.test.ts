@@ -268,7 +268,13 @@ describe('a credential of the gateway', () => {
     const { passed, issue, meddler } = setUp({ ...OWN, rotation: { age_from: 'created_at' } })
     const { key } = await issue()
     const caller: Caller = { credential: { id: 'k', createdAt: START / 1_000, tags: [] }, address: '192.0.2.1' }
-    expect((await passed(bearer(key, { caller }))).identity).toBeUndefined()
+    // Nor does anything that looks like a key travel on; a token may be for somebody else.
+    expect(await passed(bearer(key, { caller }))).toEqual({
+      type: 'pass',
+      request: { removeHeaders: ['authorization'] },
+    })
+    const headers = { apikey: 'k', 'x-api-key': key, authorization: 'Bearer eyJhIjoxfQ.e30.c2ln' }
+    expect((await passed({ caller, headers })).request?.removeHeaders).toEqual(['x-api-key', 'apikey'])
     expect(meddler.finds).toBe(0)
   })
 })
@@ -433,6 +439,19 @@ describe('in shadow', () => {
     meddler.failing = true
     await wait(DAY)
     expect(await passed(bearer(stranger()))).toMatchObject({ wouldReject: { code: 'policy_unavailable' } })
+  })
+
+  it('takes keys away when it fails, and only those where it knows them', async () => {
+    const { instance, registry, issue, passed, lines } = setUp({ ...OWN, mode: 'shadow' })
+    const fault = new PortcullisError('store_fault', 'The key registry holds what is no key.')
+    Object.assign(registry, { find: () => Promise.reject(fault) })
+    const { key } = await issue()
+    const refusal = { wouldReject: { code: 'policy_unavailable' } }
+    expect(await passed(bearer(key))).toMatchObject({ ...refusal, request: { removeHeaders: ['authorization'] } })
+    const caller = () => Promise.reject(new Error('gone'))
+    const blind = await instance.decide({ ...exchange(bearer(key)), caller })
+    expect(blind).toMatchObject({ ...refusal, request: { removeHeaders: expect.arrayContaining(['x-api-key']) } })
+    expect(lines.map(({ message }) => message)).toContain('policy fault in shadow mode')
   })
 })
 
