@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { scopeConformance } from '../conformance/scope.ts'
+import { type ScopeGateway, type ScopeSetup, scopeConformance } from '../conformance/scope.ts'
+import { scopeRandom } from '../conformance/scope-random.ts'
 import { AUDIENCE, ISSUER, type IssuerKey, makeKey, sign } from '../support/jwks/issuer.ts'
 import { type JwksServer, startJwksServer } from '../support/jwks/server.ts'
 import { type Model, startModel } from '../support/model/index.ts'
@@ -17,6 +18,12 @@ const ENV = {
 }
 
 const KEY = 'key-of-ada'
+
+/** Whoever has no key may have a token. */
+const ANONYMOUS_OR_KEY: readonly PluginConfig[] = [
+  { name: 'llm-key' },
+  { name: 'key-auth', config: { key_names: ['apikey'], hide_credentials: true, anonymous: 'guest' } },
+]
 
 const AUTH: readonly PluginConfig[] = [
   { name: 'llm-key' },
@@ -50,20 +57,26 @@ function configOf(upstream: string, routes: readonly Route[], tags: readonly str
         routes: routes.map(({ name, path, strip, plugins }) => ({ name, paths: [path], strip_path: strip, plugins })),
       },
     ],
-    consumers: [{ username: 'ada', tags, keyauth_credentials: [{ key: KEY }] }],
+    consumers: [
+      { username: 'guest', tags: ['llm:*'] },
+      { username: 'ada', tags, keyauth_credentials: [{ key: KEY }] },
+    ],
   }
 }
 
+async function startScopeKong({ upstreamUrl, scope, tags }: ScopeSetup): Promise<ScopeGateway> {
+  const plugins = guarded(scope, ...AUTH)
+  const routes = [
+    { name: 'llm', path: '/', strip: false, plugins },
+    { name: 'strip', path: '/strip', strip: true, plugins },
+  ]
+  const kong = await startKong({ config: configOf(upstreamUrl, routes, tags), env: ENV })
+  return { baseUrl: kong.url, key: KEY, stop: () => kong.stop() }
+}
+
 describe.skipIf(kongMissing)('on a real Kong', () => {
-  scopeConformance('Kong', async ({ upstreamUrl, scope, tags }) => {
-    const plugins = guarded(scope, ...AUTH)
-    const routes = [
-      { name: 'llm', path: '/', strip: false, plugins },
-      { name: 'strip', path: '/strip', strip: true, plugins },
-    ]
-    const kong = await startKong({ config: configOf(upstreamUrl, routes, tags), env: ENV })
-    return { baseUrl: kong.url, key: KEY, stop: () => kong.stop() }
-  })
+  scopeConformance('Kong', startScopeKong)
+  scopeRandom('Kong', startScopeKong)
 
   describe('tokens', () => {
     let model: Model
@@ -95,8 +108,14 @@ describe.skipIf(kongMissing)('on a real Kong', () => {
               plugins: [...scoped, { name: 'llm-token-limit', config: { limits } }],
             },
             { name: 'bare', path: '/bare', strip: true, plugins: [{ name: 'llm-scope', config: { jwt } }] },
+            {
+              name: 'either',
+              path: '/either',
+              strip: true,
+              plugins: guarded({ jwt }, ...ANONYMOUS_OR_KEY),
+            },
           ],
-          [],
+          ['llm:chat:gpt-5'],
         ),
       })
     })
@@ -147,6 +166,18 @@ describe.skipIf(kongMissing)('on a real Kong', () => {
       expect((await ask('limited', free)).status).toBe(200)
       expect((await ask('limited', free)).status).toBe(429)
       expect((await ask('limited', other)).status).toBe(200)
+    })
+
+    test('either a key or a token, each with its own grants; without either nobody gets in', async () => {
+      const token = await sign(key, now(), { claims: { scope: 'llm:chat:gpt-4o-mini' } })
+      expect((await ask('either', token)).status).toBe(200)
+      expect(model.requests.at(-1)?.headers.authorization).toBeUndefined()
+      expect((await ask('either', token, chat({ model: 'gpt-5' }))).status).toBe(403)
+      expect((await ask('either', KEY, chat({ model: 'gpt-5' }))).status).toBe(200)
+      expect((await ask('either', KEY)).status).toBe(403)
+      // The anonymous consumer's tags are nobody's.
+      for (const nobody of [undefined, 'a-key-of-nobody']) expect((await ask('either', nobody)).status).toBe(401)
+      expect((await ask('either', await sign(key, now(), { claims: { exp: now() - 60 } }))).status).toBe(401)
     })
 
     test('tokens are in no log', async () => {
