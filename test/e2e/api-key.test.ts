@@ -43,6 +43,7 @@ function configOf(upstream: string, redis: object): KongConfig {
   const store = { store: 'redis', redis }
   const own = { own_keys: { pepper: PEPPER, headers: ['apikey'], cache_ms: 200 }, ...store }
   const limits = [{ name: 'calls', limit: 2, window_seconds: 3_600, count: 'requests', per: ['consumer'] }]
+  const addresses = { eve: ['203.0.113.0/24', '2001:db8::/32'], ada: ['127.0.0.0/8', '::1'] }
   const guard = (...names: string[]): PluginConfig => ({ name: 'llm-guard', config: { require: names } })
   const routes: Readonly<Record<string, readonly PluginConfig[]>> = {
     gateway: [
@@ -56,7 +57,7 @@ function configOf(upstream: string, redis: object): KongConfig {
       { name: 'llm-key' },
       { name: 'key-auth', config: { key_names: ['apikey'], hide_credentials: true } },
       { name: 'llm-edge' },
-      { name: 'llm-api-key', config: { rotation: { age_from: 'created_at' } } },
+      { name: 'llm-api-key', config: { rotation: { age_from: 'created_at' }, addresses } },
       guard('llm-api-key'),
     ],
     own: [{ name: 'llm-key' }, { name: 'llm-edge' }, { name: 'llm-api-key', config: own }, guard('llm-api-key')],
@@ -95,6 +96,10 @@ function configOf(upstream: string, redis: object): KongConfig {
     ],
     consumers: [
       { username: 'nobody' },
+      {
+        username: 'eve',
+        keyauth_credentials: [{ key: 'key-of-eve' }],
+      },
       {
         username: 'ada',
         keyauth_credentials: Object.entries(CREDENTIALS).map(([key, tags]) => ({ key, tags })),
@@ -191,6 +196,7 @@ describe.skipIf(kongMissing || !haveRedisServer('keys on a real Kong'))('keys on
     test('have the age of the loaded config where that is asked for', async () => {
       expect(verdict(await ask('created', bearer('untold-key')))).toEqual([200, undefined])
       expect(verdict(await ask('created', bearer('old-key')))).toEqual([401, 'key_expired'])
+      expect(verdict(await ask('created', bearer('key-of-eve')))).toEqual([403, 'address_not_allowed'])
     })
   })
 
