@@ -1,9 +1,12 @@
 /** What an operator deploys, on a real Kong: kong/kong.yml as it is, but for addresses, credentials and certificates. */
 
+import { createServer } from 'node:https'
+import type { AddressInfo } from 'node:net'
 import { exportSPKI, generateKeyPair, SignJWT } from 'jose'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { run } from '../../plugins/cli/program.ts'
 import { type Model, startModel } from '../support/model/index.ts'
+import { createAuthority } from '../support/redis/certificates.ts'
 import { type RedisServer, startRedis } from '../support/redis/server.ts'
 import { bearer, type Call, handshake, LISTEN, PROVIDER, readConfig, send, TODAY } from './support/deployed.ts'
 import { kongMissing, startKong } from './support/host.ts'
@@ -195,6 +198,32 @@ describe.skipIf(kongMissing)('kong/kong.yml on a real Kong', () => {
     const code = await run(['check', `http://127.0.0.1:${ADMIN_PORT}`, '--fail-on', 'note'], io)
     expect(out.join('')).toBe('no findings\n')
     expect(code).toBe(0)
+  })
+
+  test('sends nothing to an upstream whose certificate nobody trusts', async () => {
+    const authority = createAuthority('somebody')
+    const upstream = createServer({ cert: authority.cert, key: authority.key }, (_, response) => response.end('{}'))
+    await new Promise<void>((resolve) => upstream.listen(0, '127.0.0.1', resolve))
+    const url = `https://localhost:${(upstream.address() as AddressInfo).port}`
+    const id = '8c7bca7a-23f1-4c83-8a1c-4a2b1b1b6f0e'
+    try {
+      const changed = structuredClone(config) as unknown as {
+        services: { name: string; url: string; tls_verify?: boolean }[]
+      }
+      const moved = changed.services.find(({ name }) => name === 'openai')
+      const trusted = changed.services.find(({ name }) => name === 'vllm')
+      if (moved === undefined || trusted === undefined) throw new Error('kong.yml has other services')
+      Object.assign(moved, { url, tls_verify: true })
+      Object.assign(trusted, { url, tls_verify: true, ca_certificates: [id] })
+      await kong.apply({ ...changed, ca_certificates: [{ id, cert: authority.ca }] } as unknown as KongConfig)
+      const headers = bearer(KEYS.bob)
+      await until('the new configuration', async () => (await send({ headers })).status === 502)
+      expect((await send({ path: '/vllm/v1/chat/completions', headers })).status).toBe(200)
+    } finally {
+      upstream.close()
+      authority.remove()
+      await kong.apply(config)
+    }
   })
 
   test('refuses when the vault has no key, and Kong’s request-transformer would send the reference', async () => {

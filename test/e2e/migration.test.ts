@@ -49,6 +49,12 @@ describe.skipIf(kongMissing)('the guides on a real Kong', () => {
 
   const openai = () => model.requests.at(-1)?.headers.authorization
 
+  test('the quick start of README: alice’s key, in clear text on this machine', async () => {
+    await apply(configOf('kong/demo.yml'))
+    const reply = await send({ path: '/v1/chat/completions', headers: bearer('alice-free-key'), clear: true })
+    expect([reply.status, reply.headers['x-ratelimit-limit-tokens']]).toEqual([200, '2000'])
+  })
+
   describe('from rate-limiting', () => {
     test('before: requests are limited, keys are forwarded', async () => {
       await apply(configOf('kong/migration/rate-limiting.before.yml'))
@@ -111,6 +117,27 @@ describe.skipIf(kongMissing)('the guides on a real Kong', () => {
       expect(reply.status, reply.text).toBe(200)
       expect(openai()).toBe(PROVIDER.OPENAI_AUTHORIZATION)
       expect(reply.headers['x-ratelimit-limit-tokens']).toBeUndefined()
+    })
+
+    test('kept behind the pack: metered by what the provider reports', async () => {
+      const config = configOf('kong/migration/ai-proxy.before.yml') as unknown as {
+        services: [{ routes: [object]; plugins: object[] }]
+      }
+      const [service] = config.services
+      Object.assign(service.routes[0], { strip_path: false })
+      const operations = [{ path: '/openai/v1/chat/completions', protocol: 'openai-chat' }]
+      const limits = [{ name: 'tokens', limit: 5000, window_seconds: 3600 }]
+      service.plugins.push({ name: 'llm-edge' }, { name: 'llm-token-limit', config: { operations, limits } })
+      service.plugins.push({ name: 'llm-guard', config: { require: ['llm-token-limit'] } })
+      await apply(config as unknown as KongConfig)
+      const ask = () => send({ headers: { apikey: ALICE }, body: chat('gpt-4o-mini') })
+      const first = await ask()
+      expect([first.status, first.headers['x-ratelimit-limit-tokens']]).toEqual([200, '5000'])
+      const { usage } = JSON.parse(first.text) as { usage: { total_tokens: number } }
+      await until('it is settled', async () => {
+        const remaining = Number((await ask()).headers['x-ratelimit-remaining-tokens'])
+        return remaining <= 5000 - usage.total_tokens
+      })
     })
 
     test('after: the same path and key, one model, metered', async () => {
