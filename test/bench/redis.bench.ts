@@ -6,7 +6,7 @@
 import { performance } from 'node:perf_hooks'
 import { Redis } from 'ioredis'
 import { RateLimiterRedis } from 'rate-limiter-flexible'
-import type { Claim, CounterSpec } from '../../policies/stores/ports.ts'
+import type { Claim, CounterSpec, ReserveResult, SettleEntry } from '../../policies/stores/ports.ts'
 import type { RedisStore } from '../../policies/stores/redis/store.ts'
 import { claimWith } from '../contract/limit-reference.ts'
 import { redisVersion } from '../support/redis/backends.ts'
@@ -39,6 +39,7 @@ export async function run(): Promise<readonly BenchRow[]> {
       ...(await settlements(store)),
       await memoryRow(server, store, 1),
       await memoryRow(server, store, 3),
+      await steadyMemoryRow(server),
       ...(await outages()),
     ]
   } finally {
@@ -103,13 +104,7 @@ async function settlements(store: RedisStore): Promise<BenchRow[]> {
   }
   const both = async () => {
     const { id, claims, result } = await reserve()
-    const entries = claims.flatMap(({ caller, counter }, index) => {
-      const taken = result.claims[index]
-      if (taken === undefined) return []
-      const { key, at, epoch, reserved } = taken
-      return [{ key, ...(caller === undefined ? {} : { caller }), counter, at, epoch, reserved, actual: 400 }]
-    })
-    await store.settle({ id, entries })
+    await store.settle({ id, entries: entriesOf(claims, result, 400) })
   }
   const twice = async () => {
     await reserve()
@@ -173,6 +168,43 @@ async function memoryRow(server: RedisServer, store: RedisStore, count: number):
     required: `< ${count * 700} B`,
     pass: bytes < count * 700,
   }
+}
+
+/** The same for callers who have called and settled through a whole window, in every slot of it. */
+async function steadyMemoryRow(server: RedisServer): Promise<BenchRow> {
+  const client = server.client()
+  const used = async () => Number(/used_memory:(\d+)/.exec(await client.info('memory'))?.[1] ?? 0)
+  const count = 500
+  const rounds = 60
+  let now = Date.now()
+  const { store } = openRedisStore({ port: server.port, command_timeout_ms: 5000 }, { now: () => now })
+  await store.ready()
+  await client.flushall()
+  const before = await used()
+  for (let round = 0; round < rounds; round++) {
+    now += (1.2 * 3_600_000) / rounds
+    await Promise.all(
+      Array.from({ length: count }, async (_, index) => {
+        const claims = claimsOf(`consumer=36:${'0'.repeat(28)}${index + 1e7}`, 3)
+        const id = `steady-${round}-${index}`
+        const result = await store.reserve({ id, claims })
+        await store.settle({ id, entries: entriesOf(claims, result, 400) })
+      }),
+    )
+  }
+  const bytes = ((await used()) - before) / count
+  await client.flushall()
+  await store.close()
+  return boundRow('bytes of a steadily active caller, 3 rules', bytes, 'B', 4000)
+}
+
+function entriesOf(claims: readonly Claim[], result: ReserveResult, actual: number): SettleEntry[] {
+  return claims.flatMap(({ caller, counter }, index) => {
+    const taken = result.claims[index]
+    if (taken === undefined) return []
+    const { key, at, epoch, reserved } = taken
+    return [{ key, ...(caller === undefined ? {} : { caller }), counter, at, epoch, reserved, actual }]
+  })
 }
 
 function claimsOf(caller: string, count: number): Claim[] {
