@@ -1,7 +1,6 @@
 /** Patterns of the operator's own, run by RE2's linear-time engine so that none can hang the gateway. */
 
-import { createRequire } from 'node:module'
-import type { RE2JS as Engine } from 're2js'
+import { RE2JS } from 're2js'
 import { PortcullisError } from '../errors.ts'
 import type { Candidate } from './finding.ts'
 import { PRIORITY } from './finding.ts'
@@ -18,12 +17,10 @@ export type CustomMatcher = (text: string) => Candidate[]
 const MAX_PATTERN = 1_000
 
 /**
- * Compiles patterns. The engine is loaded only when there are any.
+ * Compiles patterns.
  * @throws {PortcullisError} `invalid_options` naming the pattern by its place, never by its text.
  */
 export function compileCustom(patterns: readonly CustomPattern[]): readonly CustomMatcher[] {
-  if (patterns.length === 0) return []
-  const { RE2JS } = createRequire(import.meta.url)('re2js') as typeof import('re2js')
   return patterns.map(({ type, pattern }, index) => {
     if (!/^[A-Z][A-Z0-9_]{0,39}$/.test(type)) {
       throw new PortcullisError(
@@ -34,7 +31,7 @@ export function compileCustom(patterns: readonly CustomPattern[]): readonly Cust
     if (pattern.length === 0 || pattern.length > MAX_PATTERN) {
       throw new PortcullisError('invalid_options', `custom[${index}].pattern must have 1 to ${MAX_PATTERN} characters`)
     }
-    let engine: Engine
+    let engine: RE2JS
     try {
       engine = RE2JS.compile(pattern)
     } catch (cause) {

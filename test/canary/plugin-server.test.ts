@@ -1,0 +1,354 @@
+/** Nothing that a request, a reply or a config holds may be seen in what the real plugin server process leaves behind. */
+
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest'
+import { bundle } from '../../plugins/kong/bundle.ts'
+import { ENDING_KEY, REFUSAL_KEY } from '../../plugins/kong/ending.ts'
+import { entryKey, FACTS_KEY, type Facts } from '../../plugins/kong/shared-context.ts'
+import { createRequest, type KongRequest } from '../support/kong-client/request.ts'
+import { createWorker, type PluginConfig } from '../support/kong-client/worker.ts'
+import { freePort } from '../support/redis/server.ts'
+import { type Canaries, type CanaryKind, createCanaries, leaksIn, type Searched } from './support/canaries.ts'
+
+const ROOT = new URL('../..', import.meta.url).pathname
+const SOON = { timeout: 20_000, interval: 25 }
+const built = mkdtempSync(join(tmpdir(), 'portcullis-canary-built-'))
+beforeAll(async () => {
+  await bundle(built)
+}, 60_000)
+afterAll(() => rmSync(built, { recursive: true }))
+
+interface RunOptions {
+  readonly content: 'none' | 'hash' | 'redacted'
+  readonly kind: CanaryKind
+  readonly leaks?: boolean
+}
+
+function plugin(name: string, id: string, config: object): PluginConfig {
+  const whole = { __plugin_id: id, __seq__: 1, __key__: `plugins:${name}:${id}::::ws`, ...config }
+  return { plugin: name, id, seq: 1, config: JSON.stringify(whole) }
+}
+
+interface Asked {
+  readonly body?: string | Uint8Array
+  readonly path?: string
+  /** How the upstream or Kong ended it. */
+  readonly report?: object
+  readonly facts?: unknown
+  readonly serialized?: string
+  readonly plugins?: readonly PluginConfig[]
+}
+
+async function run({ content, kind, leaks = false }: RunOptions) {
+  const canaries = createCanaries(kind)
+  const plant = (place: string) => canaries.plant(place)
+  const folder = mkdtempSync(join(tmpdir(), 'portcullis-canary-'))
+  const posts: string[] = []
+  const collector = createServer((request, response) => {
+    request.on('data', (piece) => posts.push(String(piece)))
+    request.on('end', () => response.writeHead(200).end())
+  }).listen(0, '127.0.0.1')
+  await once(collector, 'listening')
+  const socket = join(folder, 's')
+  const metricsPort = await freePort()
+  const child = spawn(
+    process.execPath,
+    [
+      '--import',
+      'tsx',
+      '--import',
+      './test/canary/support/plugin-server-preload.ts',
+      join(built, 'portcullis-kong.cjs'),
+      'serve',
+      '--socket',
+      socket,
+      '--metrics-port',
+      String(metricsPort),
+    ],
+    {
+      cwd: ROOT,
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, CANARY_EXCEPTION: plant('exception'), CANARY_LEAK: leaks ? '1' : '0' },
+    },
+  )
+  const output = { stdout: '', stderr: '' }
+  for (const name of ['stdout', 'stderr'] as const)
+    child[name].on('data', (piece) => {
+      output[name] += piece
+    })
+  const worker = createWorker({ socket })
+  onTestFinished(async () => {
+    worker.close()
+    const gone = child.exitCode === null && child.signalCode === null ? once(child, 'exit') : undefined
+    child.kill('SIGKILL')
+    await gone
+    collector.closeAllConnections()
+    collector.close()
+    rmSync(folder, { recursive: true, force: true })
+  })
+  await vi.waitFor(() => expect(output.stderr).toContain('server started at'), SOON)
+
+  const auditLog = plugin('llm-audit-log', 'a', {
+    content,
+    max_body_bytes: 4_096,
+    hash_key: plant('hash key'),
+    redaction: { tag_key: plant('tag key'), custom: [{ type: 'TICKET', pattern: 'TICKET-\\d+' }] },
+    chain: { key: plant('chain key') },
+    sinks: [
+      { type: 'file', path: join(folder, 'audit.ndjson'), flush_ms: 0, max_bytes: 8_192 },
+      {
+        type: 'http',
+        url: `http://127.0.0.1:${(collector.address() as AddressInfo).port}/${plant('collector url')}`,
+        headers: { authorization: plant('collector header') },
+        format: 'otlp',
+        flush_ms: 0,
+      },
+      { type: 'http', url: `http://127.0.0.1:1/${plant('dead collector url')}`, flush_ms: 0 },
+      { type: 'stdout', flush_ms: 0 },
+    ],
+  })
+  const limit = plugin('llm-token-limit', 'l', {
+    store: 'redis',
+    redis: { url: `redis://user:${plant('redis password')}@127.0.0.1:1` },
+    nodes: 1,
+    max_body_bytes: 2_048,
+    limits: [{ name: 'tokens', limit: 20_000, window_seconds: 3_600 }],
+  })
+  const scope = plugin('llm-scope', 's', { sources: ['static'], static: { 'c-1': ['llm:chat'] }, aliases: {} })
+  const badConfig = plugin('llm-audit-log', 'bad', {
+    hash_key: 7,
+    bad: plant('bad value'),
+    redaction: { custom: [{ type: 'X', pattern: `(${plant('bad pattern')}` }] },
+  })
+  const all = [auditLog, scope, limit]
+
+  const replies: Searched[] = []
+
+  /** As Kong does with all companions: every access, and every log with what llm-edge gathers. */
+  async function ask(name: string, asked: Asked = {}): Promise<void> {
+    const bytes = Buffer.from(asked.body ?? JSON.stringify(chat(plant)))
+    const path = asked.path ?? '/v1/chat/completions'
+    const request = requestOf(plant, path, bytes)
+    const facts = 'facts' in asked ? asked.facts : factsOf(path, bytes)
+    if (facts !== undefined) request.shared.set(FACTS_KEY, facts)
+    request.serialized = asked.serialized ?? serializedOf(plant)
+    const plugins = asked.plugins ?? all
+    for (const one of plugins) if ((await worker.access(request, one)) !== 'done') break
+    if (request.reply !== undefined) replies.push({ name: `the reply to ${name}`, text: JSON.stringify(request.reply) })
+    if (facts !== undefined) gather(request, asked.report)
+    for (const one of plugins) await worker.log(request, one)
+  }
+
+  const events = [
+    `{"choices":[{"delta":{"content":"${plant('stream event')}"}}],"usage":{"prompt_tokens":3,"completion_tokens":2}}`,
+  ]
+  await ask('a pass', { report: { tap: { usage_json: '{"prompt_tokens":9,"completion_tokens":4}', ended: 'final' } } })
+  await ask('a stream', { report: { tap: { events, ended: 'final' } } })
+  await ask('a hostile reply', {
+    report: {
+      tap: { events: [`{${plant('broken event')}`], usage_json: `{${plant('broken usage')}`, ended: plant('tap end') },
+    },
+  })
+  await ask('an upstream error', { report: { status: 500, upstream_status: 500 } })
+  await ask('a disconnect', { report: { status: 499, completed: false, broken_by: 'client' } })
+  await ask('an upstream that is gone', { report: { status: 502, source: 'error', completed: false } })
+  await ask('a malformed body', {
+    body: `{"model":"${plant('malformed model')}","messages":"${plant('malformed prompt')}`,
+  })
+  await ask('bytes', { body: Buffer.concat([Buffer.from([0xff, 0xfe]), Buffer.from(plant('bytes'))]) })
+  await ask('a large body', { body: JSON.stringify({ ...chat(plant), pad: 'x'.repeat(3_000) }) })
+  await ask('a larger body', { body: JSON.stringify({ ...chat(plant), pad: 'x'.repeat(6_000) }) })
+  await ask('an unknown path', { path: `/v1/${plant('path')}` })
+  await ask('too much', { body: JSON.stringify({ ...chat(plant), max_tokens: 50_000 }) })
+  await ask('a scope that is missing', {
+    path: '/v1/embeddings',
+    body: JSON.stringify({ model: 'text-embedding-3-small', input: plant('embedding input') }),
+  })
+  await ask('no llm-edge', { facts: undefined })
+  await ask('broken facts', { facts: plant('facts') })
+  await ask('facts of another version', { facts: { version: plant('facts version') } })
+  await ask('broken log data', { serialized: `{"request": ${plant('log data')}` })
+  await ask('a broken ending', { report: { source: plant('report source') } })
+  await ask('a bad config', { plugins: [badConfig] })
+  expect(child.exitCode).toBeNull()
+  const metrics = await (await fetch(`http://127.0.0.1:${metricsPort}/metrics`)).text()
+  await vi.waitFor(() => expect(recordsIn(folder).length).toBeGreaterThanOrEqual(15), SOON)
+  await vi.waitFor(() => expect(posts.join('').split('portcullis.decision').length).toBeGreaterThan(15), SOON)
+  child.kill('SIGUSR2')
+  await once(child, 'exit')
+
+  const sources: Searched[] = [
+    { name: 'standard output', text: output.stdout },
+    { name: 'standard error', text: output.stderr },
+    { name: 'the metrics', text: metrics },
+    { name: 'the collector', text: posts.join('') },
+    { name: 'what Kong would log', text: worker.errors.join('\n') },
+    ...replies,
+    ...readdirSync(folder)
+      .filter((name) => name.startsWith('audit'))
+      .map((name) => ({ name: `the file ${name}`, text: readFileSync(join(folder, name), 'utf8') })),
+  ]
+  return { canaries, sources, output, metrics, replies, records: recordsIn(folder) }
+}
+
+function recordsIn(folder: string): readonly Readonly<Record<string, unknown>>[] {
+  return readdirSync(folder)
+    .filter(
+      (name) =>
+        name.startsWith('audit') && !name.endsWith('.chain') && !name.endsWith('.lock') && !name.endsWith('.tmp'),
+    )
+    .flatMap((name) => readFileSync(join(folder, name), 'utf8').split('\n').filter(Boolean))
+    .map((line) => JSON.parse(line) as Readonly<Record<string, unknown>>)
+}
+
+function requestOf(plant: Canaries['plant'], path: string, body: Uint8Array): KongRequest {
+  return createRequest({
+    method: 'POST',
+    uri: `${path}?key=${plant('query')}`,
+    requestId: 'req-1',
+    body,
+    headers: [
+      ['authorization', `Bearer ${plant('authorization')}`],
+      ['x-api-key', plant('x-api-key')],
+      ['cookie', plant('cookie')],
+      ['user-agent', plant('user agent')],
+    ],
+    consumer: { id: 'c-1', username: 'alice', custom_id: plant('custom id') },
+    credential: { id: 'k-1', key: plant('raw key') },
+    route: { id: 'r-1', name: 'chat' },
+    service: { id: 's-1', name: 'openai' },
+  })
+}
+
+function factsOf(path: string, body: Uint8Array): Facts {
+  return {
+    version: 1,
+    request_id: 'req-1',
+    method: 'POST',
+    path,
+    address: '192.0.2.1',
+    headers: { 'content-type': 'application/json', 'accept-encoding': 'identity' },
+    header_count: 2,
+    consumer: { id: 'c-1', username: 'alice' },
+    credential: { id: 'k-1', fingerprint: 'f00d' },
+    route: { id: 'r-1', name: 'chat' },
+    body_in: 'base64',
+    body_size: body.length,
+    body_base64: Buffer.from(body).toString('base64'),
+  }
+}
+
+/** `llm-edge`'s log phase. */
+function gather(request: KongRequest, more: object = {}): void {
+  const answered = request.reply
+  const report = {
+    version: 1,
+    status: answered?.status ?? 200,
+    source: answered === undefined ? 'service' : 'exit',
+    contacted: answered === undefined,
+    ...(answered === undefined ? { upstream_status: 200 } : {}),
+    completed: true,
+    ...more,
+  }
+  const entries = ['llm-audit-log', 'llm-scope', 'llm-token-limit'].flatMap((name) => {
+    const entry = request.shared.get(entryKey(name)) as Record<string, unknown> | undefined
+    if (entry === undefined) return []
+    request.shared.set(entryKey(name), { ...entry, report })
+    const { protocol, reservations, would_reject, claims } = entry
+    return [{ plugin: name, protocol, reservations, would_reject, claims }]
+  })
+  const refusal = request.shared.get(REFUSAL_KEY)
+  request.shared.set(ENDING_KEY, { version: 1, report, refusal, entries })
+}
+
+/** Kong's own log data, full of what must not be logged. */
+function serializedOf(plant: Canaries['plant']): string {
+  return JSON.stringify({
+    request: {
+      id: 'req-1',
+      method: 'POST',
+      uri: `/v1/chat/completions?key=${plant('logged query')}`,
+      querystring: { key: plant('logged query string') },
+      headers: { authorization: plant('logged header'), 'x-api-key': plant('logged key') },
+    },
+    upstream_uri: `/v1/chat/completions?key=${plant('upstream query')}`,
+    response: { status: 200, headers: { 'set-cookie': plant('reply header') } },
+    latencies: { request: 12, kong: 1, proxy: 10 },
+    started_at: 1_795_428_000_000,
+    client_ip: '192.0.2.1',
+    route: { id: 'r-1', name: 'chat' },
+    service: { id: 's-1', name: 'openai' },
+    consumer: { id: 'c-1', username: 'alice', custom_id: plant('logged custom id') },
+    upstream_status: '200',
+    source: 'upstream',
+    tries: [{ ip: '192.0.2.9' }],
+  })
+}
+
+function chat(plant: Canaries['plant']): Readonly<Record<string, unknown>> {
+  return {
+    model: plant('model'),
+    max_tokens: 10,
+    user: plant('user'),
+    metadata: { [plant('metadata name')]: plant('metadata value') },
+    messages: [
+      { role: 'system', content: plant('system prompt') },
+      { role: 'user', content: [{ type: 'text', text: `Say ${plant('prompt')} twice for TICKET-4711` }] },
+      {
+        role: 'assistant',
+        tool_calls: [
+          {
+            id: plant('tool call id'),
+            type: 'function',
+            function: { name: 'f', arguments: JSON.stringify({ a: plant('tool arguments') }) },
+          },
+        ],
+      },
+    ],
+  }
+}
+
+describe('what the plugin server leaves behind', () => {
+  it.each<RunOptions>([
+    { content: 'none', kind: 'text' },
+    { content: 'hash', kind: 'text' },
+    { content: 'redacted', kind: 'secret' },
+  ])(
+    'holds nothing that was planted, with $content',
+    async (options) => {
+      const { canaries, sources, output, metrics, replies, records } = await run(options)
+      expect(leaksIn(canaries, sources)).toEqual([])
+      expect(new Set(canaries.planted.values()).size).toBeGreaterThanOrEqual(45)
+      expect(replies.length).toBeGreaterThanOrEqual(8)
+      expect(new Set(records.map((record) => record['portcullis.ended'])).size).toBeGreaterThanOrEqual(4)
+      expect(new Set(records.map((record) => record['portcullis.code'])).size).toBeGreaterThanOrEqual(5)
+      expect(metrics).toContain('portcullis_')
+      for (const seen of [
+        'telemetry decision',
+        'telemetry fault',
+        'unhandled rejection',
+        'uncaught exception',
+        'CONFIG REFUSED',
+        'audit sink fails',
+      ])
+        expect(output.stderr).toContain(seen)
+      if (options.content === 'redacted')
+        expect(JSON.stringify(records).match(/\[[A-Z_]+:[0-9a-f]{4}\]/g)?.length).toBeGreaterThan(50)
+    },
+    60_000,
+  )
+
+  it('is caught when something leaks', async () => {
+    const { canaries, sources } = await run({ content: 'redacted', kind: 'text', leaks: true })
+    const leaks = leaksIn(canaries, sources)
+    expect(leaks).toContain('exception in standard error')
+    expect(leaks).toContain('prompt in the collector')
+    expect(leaks).toContain('prompt in standard output')
+  }, 60_000)
+})
