@@ -7,6 +7,7 @@ import { isRaw, type Raw, rawList, text } from './place.ts'
 
 const MAX_PAGES = 1000
 const PAGE_SIZE = 1000
+const MAX_ROWS = 500_000
 const TIMEOUT_MS = 10_000
 
 const CREDENTIAL_PATHS = {
@@ -63,7 +64,8 @@ async function readList(
     seen.add(next.href)
     const page = await readPage(next, path, headers, optional)
     if (page === undefined) return rows
-    rows.push(...rawList(page.data))
+    for (const row of rawList(page.data)) rows.push(row)
+    if (rows.length > MAX_ROWS) throw unreachable(path, `it has more than ${MAX_ROWS} entries`)
     next = following(page.next, next, base, path)
   }
   return rows

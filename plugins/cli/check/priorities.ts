@@ -75,3 +75,26 @@ export const DECIDING = ['llm-gateway', 'llm-audit-log', 'llm-api-key', 'llm-sco
 
 /** Every plugin of the pack. */
 export const PACK = [...DECIDING, 'llm-key', 'llm-edge', 'llm-guard', 'llm-upstream'] as const
+
+/** Plugins that write Kong's own log line somewhere. */
+export const LOGGERS = ['http-log', 'file-log', 'tcp-log', 'udp-log', 'syslog', 'loggly'] as const
+
+/** Plugins that change what was asked for, after llm-scope judged it. */
+export const EDITORS = [
+  'ai-request-transformer',
+  'ai-prompt-template',
+  'ai-prompt-decorator',
+  'ai-proxy',
+  'post-function',
+] as const
+
+/** Plugins of a consumer that make a difference to any rule. */
+export const TELLING: ReadonlySet<string> = new Set([
+  ...PACK,
+  ...LOGGERS,
+  ...EDITORS,
+  'request-transformer',
+  'opentelemetry',
+  'zipkin',
+  'ai-response-transformer',
+])

@@ -1,10 +1,11 @@
 /** What the rules look at: every route that leads to a model, with the plugins that run on it. */
 
+import { PortcullisError } from '../../../policies/errors.ts'
 import { type Effective, indexPlugins } from './effective.ts'
 import type { Consumer, KongConfig, Plugin, Route } from './entities.ts'
 import type { Environment } from './environment.ts'
 import type { JudgeConfig } from './policies.ts'
-import { DECIDING, PACK } from './priorities.ts'
+import { DECIDING, PACK, TELLING } from './priorities.ts'
 import { isProviderHost, upstreamOf } from './upstream.ts'
 
 export interface Site {
@@ -31,6 +32,9 @@ export interface View {
   readonly plugins: Effective
 }
 
+/** Routes times consumers with plugins of their own. */
+const MAX_VIEWS = 500_000
+
 export interface SiteOptions {
   readonly environment?: Environment
   readonly now: number
@@ -42,12 +46,22 @@ export interface SiteOptions {
 
 export function createSite(config: KongConfig, { allRoutes, ...rest }: SiteOptions): Site {
   const index = indexPlugins(config)
-  const special = new Set(config.plugins.flatMap(({ consumer, enabled }) => (consumer && enabled ? [consumer] : [])))
+  const special = new Set(
+    config.plugins.flatMap(({ name, consumer, enabled }) =>
+      consumer && enabled && TELLING.has(name) ? [consumer] : [],
+    ),
+  )
   const anonymous = config.plugins.map(({ config: { anonymous: name } }) => name).filter((name) => name !== undefined)
   for (const consumer of config.consumers)
     if (anonymous.some((name) => name === consumer.id || name === consumer.name)) special.add(consumer)
 
-  const routes = everyRoute(config)
+  const all = everyRoute(config)
+  if (all.length * (special.size + 1) > MAX_VIEWS)
+    throw new PortcullisError(
+      'too_large',
+      `${all.length} routes for ${special.size} consumers with plugins of their own`,
+    )
+  const routes = all
     .map((route): RouteView => {
       const views: View[] = [{ route, plugins: index.effective(route) }]
       for (const consumer of special) views.push({ route, consumer, plugins: index.effective(route, consumer) })

@@ -1,6 +1,6 @@
 /** `portcullis check`: what is unsafe in a Kong configuration. */
 
-import { readFile } from 'node:fs/promises'
+import { readFile, stat } from 'node:fs/promises'
 import { type Command, Option } from 'commander'
 import { PortcullisError } from '../../../policies/errors.ts'
 import type { Places } from '../check/document.ts'
@@ -108,20 +108,23 @@ async function readConfig(sources: readonly string[], places: Places, io: Io): P
     const { readAdminApi } = await import('../check/admin-api.ts')
     return readAdminApi({ url, headers: adminHeaders(io.env[ADMIN_HEADER]) }, places)
   }
-  const [{ readDeclarative }, { readDocument }] = await Promise.all([
+  const [{ readDeclarative }, { MAX_FILE_BYTES, readDocument }] = await Promise.all([
     import('../check/declarative.ts'),
     import('../check/document.ts'),
   ])
   const files = await Promise.all(
-    sources.map(async (path) => ({ path, root: readDocument(await readSource(path), path, places) })),
+    sources.map(async (path) => ({ path, root: readDocument(await readSource(path, MAX_FILE_BYTES), path, places) })),
   )
   return readDeclarative(files, places)
 }
 
-async function readSource(path: string): Promise<string> {
+async function readSource(path: string, maxBytes: number): Promise<string> {
   try {
+    const { size } = await stat(path)
+    if (size > maxBytes) throw new PortcullisError('unreadable_file', `${path}: is larger than ${maxBytes} bytes`)
     return await readFile(path, 'utf8')
   } catch (error) {
+    if (error instanceof PortcullisError) throw error
     throw new PortcullisError(
       'unreadable_file',
       `${path}: cannot be read (${String((error as { code?: unknown }).code)})`,

@@ -1,7 +1,7 @@
 /** Who may come in. */
 
 import type { Consumer, Plugin } from '../entities.ts'
-import { memberAt, text } from '../place.ts'
+import { isRaw, memberAt, text } from '../place.ts'
 import { AUTH_PLUGINS } from '../priorities.ts'
 import type { Hit, Rule } from '../rule.ts'
 import { nameOf, type RouteView, type Site, type View } from '../site.ts'
@@ -13,17 +13,17 @@ function authIn({ plugins }: View): readonly Plugin[] {
 
 /** A plugin of the pack that by itself refuses whoever has proved nothing. */
 function packRefuses({ plugins }: View): boolean {
-  const gateway = plugins.get('llm-gateway')
-  const judges = [
-    plugins.get('llm-api-key')?.config,
-    plugins.get('llm-scope')?.config,
-    memberAt(gateway?.config, 'api_key'),
-    memberAt(gateway?.config, 'scope'),
-  ]
+  const gateway = plugins.get('llm-gateway')?.config
+  if (gateway?.mode === 'shadow') return false
+  const keys = [plugins.get('llm-api-key')?.config, memberAt(gateway, 'api_key')]
+  const scopes = [plugins.get('llm-scope')?.config, memberAt(gateway, 'scope')]
   return (
-    gateway?.config.mode !== 'shadow' &&
-    judges.some((config) => config !== undefined && memberAt(config, 'mode') !== 'shadow')
+    keys.some((config) => enforces(config) && memberAt(config, 'on_missing_key') !== 'pass') || scopes.some(enforces)
   )
+}
+
+function enforces(config: unknown): boolean {
+  return isRaw(config) && config.mode !== 'shadow'
 }
 
 export const routeWithoutAuth: Rule = {

@@ -1,5 +1,6 @@
 /** Keys: where they lie, where they travel, how old they are. */
 
+import { DAY_MS, parseDate, TAGS } from '../../../../policies/api-key/lifecycle.ts'
 import type { Credential, Plugin } from '../entities.ts'
 import { isRaw, memberAt, type Raw, strings, text } from '../place.ts'
 import type { Hit, Rule } from '../rule.ts'
@@ -219,16 +220,12 @@ function unresolvedIn(value: unknown, path: string, anywhere: boolean): string |
   return undefined
 }
 
-const DAY_MS = 86_400_000
 const MAX_AGE_DAYS = 90
 
 /** When a key was issued, in epoch milliseconds: by the tag of `portcullis keys`, or what Kong noted. */
 function issuedAt({ tags, raw }: { readonly tags: readonly string[]; readonly raw: Raw }): number | undefined {
-  const tag = tags.find((candidate) => candidate.startsWith('pc-issued:'))?.slice('pc-issued:'.length)
-  if (tag !== undefined) {
-    const time = Date.parse(tag)
-    return Number.isNaN(time) ? undefined : time
-  }
+  const tag = tags.find((candidate) => candidate.startsWith(TAGS.issued))
+  if (tag !== undefined) return parseDate(tag.slice(TAGS.issued.length))
   return typeof raw.created_at === 'number' ? raw.created_at * 1000 : undefined
 }
 

@@ -1,10 +1,9 @@
 /** What would end up in logs. */
 
 import { isRaw, memberAt, text } from '../place.ts'
+import { LOGGERS } from '../priorities.ts'
 import type { Rule } from '../rule.ts'
 import { nameOf } from '../site.ts'
-
-const LOGGERS = ['http-log', 'file-log', 'tcp-log', 'udp-log', 'syslog', 'loggly']
 
 /** Where Kong's log line shows credentials: headers but Authorization, and the address with its query. */
 const SENSITIVE = ['request.headers', 'request.querystring', 'request.uri', 'request.url', 'upstream_uri']

@@ -3,12 +3,9 @@
 import { priorityOf } from '../effective.ts'
 import type { Plugin } from '../entities.ts'
 import { memberAt, strings } from '../place.ts'
-import { AUTH_PLUGINS } from '../priorities.ts'
+import { AUTH_PLUGINS, EDITORS } from '../priorities.ts'
 import type { Rule } from '../rule.ts'
 import { decidingIn, nameOf, type View } from '../site.ts'
-
-/** They change what was asked for after llm-scope judged it. */
-const EDITORS = ['ai-request-transformer', 'ai-prompt-template', 'ai-prompt-decorator', 'ai-proxy', 'post-function']
 
 /** Headers that decide nothing: credentials, which every provider needs its own of. */
 const HARMLESS = new Set([
