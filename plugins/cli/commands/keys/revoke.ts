@@ -24,7 +24,7 @@ export function addRevoke(keys: Command, place: Place): void {
     .option('--reason <text>', 'for the operator; callers never see it', 'revoked by an operator')
     .option(
       '--deny-list',
-      'also put its fingerprints on the deny list in Redis, which every gateway honours within a second; without it a file or another Kong node may take longer',
+      'also put its fingerprints on the deny list in Redis, which every policy with `revocation` honours within a second; a file counts only once it is loaded',
     )
     .option('--json', 'print JSON')
   addBackendOptions(command).action(async (ids: readonly string[], options: RevokeOptions) => {

@@ -33,11 +33,10 @@ export async function serveJwks(text: string, address: string): Promise<JwksServ
     response.end(text)
   })
   server.listen(Number(port), host === '' ? '127.0.0.1' : host.replace(/^\[|\]$/g, ''))
-  const failed = once(server, 'error').then(([error]) => {
+  await once(server, 'listening').catch((error: unknown) => {
     const code = (error as NodeJS.ErrnoException).code ?? 'failed'
     throw new PortcullisError('unreachable', `--serve: cannot listen there (${code})`)
   })
-  await Promise.race([once(server, 'listening'), failed])
   const bound = server.address() as AddressInfo
   const shown = bound.family === 'IPv6' ? `[${bound.address}]` : bound.address
   const told = Promise.race([once(process, 'SIGINT'), once(process, 'SIGTERM')])

@@ -15,6 +15,7 @@ import { createRedisRevocations } from '../../../../policies/revocation/redis.ts
 import { createRuntime } from '../../../../policies/runtime.ts'
 import { parseConfig } from '../../../../policies/schema/parse.ts'
 import { redisFields } from '../../../../policies/stores/redis/config.ts'
+import { haveRedisServer } from '../../../support/redis/backends.ts'
 import { type RedisServer, startRedis } from '../../../support/redis/server.ts'
 import { startVault, VAULT_TOKEN } from '../../../support/vault/server.ts'
 import { DAY, type Recording, type RecordingOptions, recording, START, temporaryFolder, testWorld } from './support.ts'
@@ -226,7 +227,7 @@ describe('on a declarative file', () => {
   })
 })
 
-describe('on a real Redis', () => {
+describe.skipIf(!haveRedisServer('keys in Redis'))('on a real Redis', () => {
   let redis: RedisServer
   let url: string
   const PEPPER = 'p'.repeat(40)

@@ -1,4 +1,6 @@
+import { spawn } from 'node:child_process'
 import { generateKeyPairSync } from 'node:crypto'
+import { once } from 'node:events'
 import { chmodSync, existsSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { decodeJwt, decodeProtectedHeader, exportPKCS8, generateKeyPair } from 'jose'
@@ -12,6 +14,7 @@ import { createRuntime } from '../../../../policies/runtime.ts'
 import { parsePolicyConfig } from '../../../../policies/schema/parse.ts'
 import { scope } from '../../../../policies/scope/index.ts'
 import { chat, exchange, STRANGER } from '../../../policies/scope/support.ts'
+import { haveRedisServer } from '../../../support/redis/backends.ts'
 import { type RedisServer, startRedis } from '../../../support/redis/server.ts'
 import {
   DAY,
@@ -23,6 +26,7 @@ import {
   testWorld,
 } from '../keys/support.ts'
 
+const ROOT = new URL('../../../..', import.meta.url).pathname
 const world = testWorld()
 
 async function tokens(args: readonly string[], options: RecordingOptions = {}): Promise<Recording & { code: number }> {
@@ -199,7 +203,33 @@ describe('tokens jwks', () => {
   })
 })
 
-describe('tokens revoke', () => {
+describe('tokens jwks --serve', () => {
+  it('serves the set until it is told to stop', async () => {
+    const key = await newKey()
+    const args = ['--import', 'tsx', join(ROOT, 'plugins/cli/main.ts'), 'tokens', 'jwks', key, '--serve', '127.0.0.1:0']
+    const child = spawn(process.execPath, args, { cwd: ROOT, stdio: ['ignore', 'ignore', 'pipe'] })
+    try {
+      const [said] = (await once(child.stderr, 'data')) as [Buffer]
+      const url = /http:\S+/.exec(said.toString())?.[0] ?? ''
+      const reply = await fetch(url)
+      expect(reply.headers.get('content-type')).toBe('application/jwk-set+json')
+      expect(await reply.text()).toBe((await tokens(['jwks', key])).outText)
+      expect((await fetch(new URL('/signing.jwk', url))).status).toBe(404)
+      expect((await fetch(url, { method: 'POST', body: 'x' })).status).toBe(405)
+      const over = once(child, 'exit')
+      child.kill('SIGTERM')
+      expect(await over).toEqual([EXIT.ok, null])
+    } finally {
+      child.kill('SIGKILL')
+    }
+  })
+
+  it.each(['8800:127.0.0.1', 'localhost', '127.0.0.1:99999', '203.0.113.7:8800'])('refuses %s', async (address) => {
+    expect((await tokens(['jwks', await newKey(), '--serve', address])).code).toBe(EXIT.failed)
+  })
+})
+
+describe.skipIf(!haveRedisServer('the deny list in Redis'))('tokens revoke', () => {
   let redis: RedisServer
   let url: string
   beforeAll(async () => {
