@@ -90,7 +90,7 @@ async function verification(alg: string): Promise<BenchRow> {
       if ((await verifier.verify(token)).type !== 'verified') throw new Error('refused')
     },
     () => jwtVerify(token, publicKey, options),
-    { rounds: 15, roundMs: 200 },
+    { rounds: 61, roundMs: 50 },
   )
   return ratioRow(`verify a new ${alg} token`, 'jose.jwtVerify', speed, WITHIN)
 }

@@ -5,7 +5,7 @@
 
 import type { CryptoKey } from 'jose'
 import { PortcullisError } from '../../errors.ts'
-import type { Clock, FetchDocument, Logger } from '../../policy.ts'
+import type { Clock, FetchDocument, Logger, MaybePromise } from '../../policy.ts'
 import { publish } from '../../telemetry.ts'
 import { type Jwk, parseKeySet } from './key-document.ts'
 
@@ -20,7 +20,7 @@ export interface KeySet {
    * The one key for this header; undefined when there is none, or more than one.
    * @throws {PortcullisError} `jwks_unavailable` when no usable set could be had.
    */
-  find(header: KeyHeader): Promise<FoundKey | undefined>
+  find(header: KeyHeader): MaybePromise<FoundKey | undefined>
   /**
    * The version of the keys, which changes whenever they do: what an older one verified must be verified again. Undefined
    * when they are too old to be used. Starts a refresh in the background when one is due.
@@ -35,7 +35,7 @@ export interface FoundKey {
 }
 
 export interface KeyChooser {
-  find(header: KeyHeader): Promise<CryptoKey | undefined>
+  find(header: KeyHeader): MaybePromise<CryptoKey | undefined>
 }
 
 /** Made by jose; loaded when the first token comes. */
@@ -56,15 +56,28 @@ export interface RemoteOptions {
 
 /** @param text a key set that was checked before */
 export function inlineKeySet(text: string, makeChooser: MakeChooser): KeySet {
-  let chooser: Promise<KeyChooser> | undefined
+  let making: Promise<KeyChooser> | undefined
+  let chooser: KeyChooser | undefined
+
+  async function make(): Promise<KeyChooser> {
+    making ??= makeChooser(parseKeySet(text)?.keys ?? [])
+    chooser = await making
+    return chooser
+  }
+
   return {
     version: () => 1,
-    async find(header) {
-      chooser ??= makeChooser(parseKeySet(text)?.keys ?? [])
-      const key = await (await chooser).find(header)
-      return key === undefined ? undefined : { key, version: 1 }
+    find(header) {
+      if (chooser !== undefined) return foundIn(chooser, 1, header)
+      return make().then((made) => foundIn(made, 1, header))
     },
   }
+}
+
+function foundIn(chooser: KeyChooser, version: number, header: KeyHeader): MaybePromise<FoundKey | undefined> {
+  const found = (key: CryptoKey | undefined) => (key === undefined ? undefined : { key, version })
+  const finding = chooser.find(header)
+  return finding instanceof Promise ? finding.then(found) : found(finding)
 }
 
 interface Loaded {
@@ -135,9 +148,14 @@ export function remoteKeySet(options: RemoteOptions): KeySet {
     return loaded
   }
 
-  async function findIn({ chooser, version }: Loaded, header: KeyHeader): Promise<FoundKey | undefined> {
-    const key = await chooser.find(header)
-    return key === undefined ? undefined : { key, version }
+  const findIn = ({ chooser, version }: Loaded, header: KeyHeader) => foundIn(chooser, version, header)
+
+  async function search(header: KeyHeader): Promise<FoundKey | undefined> {
+    const first = await usable()
+    const found = await findIn(first, header)
+    if (found !== undefined) return found
+    await refresh()
+    return loaded === undefined || loaded.version === first.version ? undefined : findIn(loaded, header)
   }
 
   return {
@@ -147,12 +165,10 @@ export function remoteKeySet(options: RemoteOptions): KeySet {
       if (age > options.refreshMs) void refresh()
       return age <= options.refreshMs + options.staleMs ? loaded.version : undefined
     },
-    async find(header) {
-      const first = await usable()
-      const found = await findIn(first, header)
-      if (found !== undefined) return found
-      await refresh()
-      return loaded === undefined || loaded.version === first.version ? undefined : findIn(loaded, header)
+    find(header) {
+      const known = loaded !== undefined && ageOf(loaded) <= options.refreshMs ? findIn(loaded, header) : undefined
+      if (known instanceof Promise) return known.then((found) => found ?? search(header))
+      return known ?? search(header)
     },
   }
 }

@@ -57,13 +57,10 @@ export function createTokenReader(): TokenReader {
 
   return (token) => {
     if (token.length > MAX_TOKEN) throw new TokenRefused('The token is too long.')
-    if (!COMPACT.test(token)) {
-      if (ENCRYPTED.test(token)) throw new TokenRefused('The token is encrypted; a signed one is needed.')
-      throw malformed()
-    }
-    const parts = token.split('.')
-    if (!parts.every(isCanonical)) throw malformed()
-    const [head = '', body = ''] = parts
+    const parts = token.split('.', 6)
+    if (parts.length === 5) throw new TokenRefused('The token is encrypted; a signed one is needed.')
+    const [head = '', body = '', signature = ''] = parts
+    if (parts.length !== 3 || !isBase64Url(signature)) throw malformed()
     return { header: readHeader(head), payload: readPart(body) }
   }
 }
@@ -76,23 +73,9 @@ function assertHeader(header: JsonObject): void {
   if (header.typ !== undefined && typeof header.typ !== 'string') throw malformed()
 }
 
-/** Three parts in base64url without padding; encrypted tokens have five, some of which may be empty. */
-const COMPACT = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$/
-const ENCRYPTED = /^(?:[^.]*\.){4}[^.]*$/
-
-/** With unused bits zero. Otherwise many texts would be the same token. */
-function isCanonical(part: string): boolean {
-  const last = part.at(-1) ?? ''
-  switch (part.length % 4) {
-    case 0:
-      return true
-    case 2:
-      return 'AQgw'.includes(last)
-    case 3:
-      return 'AEIMQUYcgkosw048'.includes(last)
-    default:
-      return false
-  }
+/** Canonical: without padding, and with unused bits zero. Otherwise many texts would be the same token. */
+function isBase64Url(part: string): boolean {
+  return part !== '' && Buffer.from(part, 'base64url').toString('base64url') === part
 }
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
@@ -101,6 +84,7 @@ const FEW_BRACKETS = 64
 
 function readPart(part: string): JsonObject {
   const bytes = Buffer.from(part, 'base64url')
+  if (bytes.length === 0 || bytes.toString('base64url') !== part) throw malformed()
   const quick = readMinified(bytes)
   if (quick !== undefined) return quick
   try {
@@ -118,13 +102,17 @@ function readPart(part: string): JsonObject {
 function readMinified(bytes: Uint8Array): JsonObject | undefined {
   try {
     const text = utf8.decode(bytes)
-    if (text.split(/[[{]/, FEW_BRACKETS).length === FEW_BRACKETS) return undefined
+    if (!isFlat(text) && text.split(/[[{]/, FEW_BRACKETS).length === FEW_BRACKETS) return undefined
     const value: unknown = JSON.parse(text)
     return isObject(value) && JSON.stringify(value) === text ? value : undefined
   } catch {
     // No UTF-8 or no JSON: the strict reader says so.
     return undefined
   }
+}
+
+function isFlat(text: string): boolean {
+  return text.indexOf('{', 1) === -1 && text.indexOf('[') === -1
 }
 
 function malformed(): TokenRefused {

@@ -9,7 +9,7 @@ import { PortcullisError } from '../../errors.ts'
 import type { Claims, Deps, MaybePromise } from '../../policy.ts'
 import { checkClaims, checkTime, type Validity, validityOf } from './claims.ts'
 import type { IssuerConfig, JwtConfig } from './fields.ts'
-import { inlineKeySet, type KeySet, type MakeChooser, remoteKeySet } from './key-set.ts'
+import { inlineKeySet, type KeyHeader, type KeySet, type MakeChooser, remoteKeySet } from './key-set.ts'
 import { createTokenReader, TokenRefused } from './token.ts'
 
 export type Verification =
@@ -65,7 +65,7 @@ export function createVerifier(jwt: JwtConfig, deps: Deps): TokenVerifier {
     return undefined
   }
 
-  async function verifyNew(id: string, token: string): Promise<Verification> {
+  async function verifyNew(id: string, token: string, done: () => void): Promise<Verification> {
     try {
       const { header, payload } = read(token)
       const { issuer, keys } = trustedFor(payload.iss)
@@ -75,15 +75,20 @@ export function createVerifier(jwt: JwtConfig, deps: Deps): TokenVerifier {
       checkClaims(header, payload, issuer)
       const validity = validityOf(payload, issuer, jwt.clock_tolerance_seconds)
       checkTime(validity, seconds())
-      const found = await keys.find({ alg, ...(typeof header.kid === 'string' ? { kid: header.kid } : {}) })
+      const finding = keys.find({ alg, ...(typeof header.kid === 'string' ? { kid: header.kid } : {}) })
+      const found = finding instanceof Promise ? await finding : finding
       if (found === undefined) throw new TokenRefused('The token is signed with an unknown key.')
-      await verifySignature(token, found.key, alg)
+      const { compactVerify } = jose ?? (await loadJose())
+      await compactVerify(token, found.key, { algorithms: [alg] })
       const result: Verification = { type: 'verified', claims: payload }
       remember(id, { ...validity, result, keys, version: found.version })
       return result
     } catch (error) {
       if (error instanceof TokenRefused) return { type: 'refused', reason: error.message }
+      if (await isBadSignature(error)) return { type: 'refused', reason: 'The signature of the token is wrong.' }
       throw error
+    } finally {
+      done()
     }
   }
 
@@ -99,35 +104,33 @@ export function createVerifier(jwt: JwtConfig, deps: Deps): TokenVerifier {
       const id = hash('sha256', token, 'base64')
       const known = recall(id)
       if (known !== undefined) return known
-      let running = pending.get(id)
-      if (running === undefined) {
-        running = verifyNew(id, token).finally(() => pending.delete(id))
-        pending.set(id, running)
-      }
-      return running
+      const running = pending.get(id)
+      if (running !== undefined) return running
+      // A token that is refused at once was never pending.
+      let isDone = false
+      const begun = verifyNew(id, token, () => {
+        isDone = true
+        pending.delete(id)
+      })
+      if (!isDone) pending.set(id, begun)
+      return begun
     },
   }
 }
 
-let loading: Promise<typeof import('jose')> | undefined
+type Jose = typeof import('jose')
+let jose: Jose | undefined
 
 /** Loaded with the first token, and once: an import costs a tenth of a verification each time. */
-function loadJose(): Promise<typeof import('jose')> {
-  loading ??= import('jose')
-  return loading
+async function loadJose(): Promise<Jose> {
+  jose = await import('jose')
+  return jose
 }
 
-/** @throws {TokenRefused} */
-async function verifySignature(token: string, key: CryptoKey, alg: string): Promise<void> {
-  const { compactVerify, errors } = await loadJose()
-  try {
-    await compactVerify(token, key, { algorithms: [alg] })
-  } catch (error) {
-    // A TypeError is about the key: too small, or not for this algorithm.
-    if (error instanceof errors.JOSEError || error instanceof TypeError)
-      throw new TokenRefused('The signature of the token is wrong.')
-    throw error
-  }
+/** A TypeError is about the key: too small, or not for this algorithm. */
+async function isBadSignature(error: unknown): Promise<boolean> {
+  const { errors } = await loadJose()
+  return error instanceof errors.JOSEError || error instanceof TypeError
 }
 
 const makeChooser: MakeChooser = async (jwks) => {
@@ -135,21 +138,22 @@ const makeChooser: MakeChooser = async (jwks) => {
   const choose = createLocalJWKSet({ keys: jwks as readonly { readonly kty: string }[] as { kty: string }[] })
   // Only those that exist: a flood of unknown ids leaves nothing behind.
   const chosen = new Map<string, CryptoKey>()
+  const nameOf = ({ alg, kid }: KeyHeader) => (kid === undefined ? alg : `${alg} ${kid}`)
+
+  async function chooseNew(header: KeyHeader): Promise<CryptoKey | undefined> {
+    try {
+      const key = await choose({ ...header })
+      chosen.set(nameOf(header), key)
+      return key
+    } catch (error) {
+      // No key, several of them, or one that cannot be imported.
+      if (error instanceof errors.JOSEError || error instanceof TypeError || isCryptoFault(error)) return undefined
+      throw error
+    }
+  }
+
   return {
-    async find(header) {
-      const name = `${header.alg} ${header.kid ?? ''}`
-      const known = chosen.get(name)
-      if (known !== undefined) return known
-      try {
-        const key = await choose({ ...header })
-        chosen.set(name, key)
-        return key
-      } catch (error) {
-        // No key, several of them, or one that cannot be imported.
-        if (error instanceof errors.JOSEError || error instanceof TypeError || isCryptoFault(error)) return undefined
-        throw error
-      }
-    },
+    find: (header) => chosen.get(nameOf(header)) ?? chooseNew(header),
   }
 }
 
