@@ -102,6 +102,8 @@ export interface Reject {
   readonly code: Code
   readonly message: string
   readonly headers?: HeaderMap
+  /** Whom the refused key belongs to: for those who watch how requests end, never for the caller. */
+  readonly identity?: Identity
 }
 
 export interface Pass {

@@ -8,7 +8,8 @@ import type { KeyRecord, StoredSecret } from './record.ts'
 
 export type Authenticated =
   | {
-      readonly type: 'known'
+      /** `replaced`: its overlap with a newer one is over. */
+      readonly type: 'known' | 'revoked' | 'replaced'
       readonly identity: Identity
       readonly record: KeyRecord
       /** The secret that the key has. */
@@ -16,9 +17,6 @@ export type Authenticated =
     }
   | { readonly type: 'wrong' }
   | { readonly type: 'locked'; readonly forMs: number }
-  | { readonly type: 'revoked' }
-  /** Its overlap with a newer one is over. */
-  | { readonly type: 'replaced' }
   /** The registry does not answer, and nothing that is known decides. */
   | { readonly type: 'unknown' }
 
@@ -56,9 +54,9 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
   function judge(key: string, record: KeyRecord, address: string): Authenticated {
     const secret = secretOf(key, record)
     if (secret === undefined) return wrong(address)
-    if (record.revoked !== undefined) return { type: 'revoked' }
-    if (secret.validUntil !== undefined && secret.validUntil <= clock.now()) return { type: 'replaced' }
-    return { type: 'known', identity: identityOf(key, record, secret), record, secret }
+    const replaced = secret.validUntil !== undefined && secret.validUntil <= clock.now()
+    const type = record.revoked !== undefined ? 'revoked' : replaced ? 'replaced' : 'known'
+    return { type, identity: identityOf(key, record, secret), record, secret }
   }
 
   function judgeFound(key: string, found: Lookup, address: string): Authenticated {

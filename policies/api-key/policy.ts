@@ -89,20 +89,23 @@ function createInstance(config: ApiKeyConfig, deps: Deps): PolicyInstance {
     switch (found.type) {
       case 'known': {
         const { identity, record, secret } = found
-        return judgeProven({
+        const judged = await judgeProven({
           caller: { ...caller, ...identity },
           credential: identity.credential,
           life: lifeOfRecord(record, secret.issuedAt),
           used: useName(record.id, secret.hash),
           identity,
         })
+        return judged.reject === undefined ? judged : { reject: { ...judged.reject, identity } }
       }
       case 'unknown':
         return config.on_store_error === 'allow' ? {} : { reject: refusals.unavailable }
       case 'locked':
         return { reject: refusals.locked(found.forMs) }
+      case 'wrong':
+        return { reject: refusals.wrong }
       default:
-        return { reject: refusals[found.type] }
+        return { reject: { ...refusals[found.type], identity: found.identity } }
     }
   }
 

@@ -4,6 +4,7 @@ import { createKeyIssuer, fingerprintOf, generateKey, newKeyId, useName } from '
 import { PortcullisError } from '../../../policies/errors.ts'
 import { createPipeline } from '../../../policies/pipeline.ts'
 import type { Caller } from '../../../policies/policy.ts'
+import { refusalReply } from '../../../policies/reply.ts'
 import { DAY } from './support.ts'
 import { bearer, createWorld, exchange, OWN, PEPPER, START, setUp } from './world.ts'
 
@@ -261,6 +262,31 @@ describe('the life of a key', () => {
     for (const { key } of keys) expect((await refused(bearer(key))).code).toBe('key_revoked')
     await passed(bearer((await issue()).key))
   })
+})
+
+it('says whose key it refused, to those who watch and not to the caller', async () => {
+  const { refused, issue, registry, wait, revocations } = setUp({ ...OWN, revocation: { poll_ms: 100 } })
+  const owner = (id: string) => ({ consumer: { id } })
+  const revoked = await issue(owner('revoked'))
+  await registry.revoke(revoked.id, { at: START, reason: 'leaked' })
+  const now = START - 1
+  const [replaced, expired, far, denied] = [
+    await issue(owner('replaced')),
+    await issue({ ...owner('expired'), expiresAt: now }),
+    await issue({ ...owner('far'), cidrs: ['10.0.0.0/8'] }),
+    await issue(owner('denied')),
+  ]
+  await registry.rotate(replaced.id, { hash: 'next', at: START, overlapMs: 1 })
+  await revocations.revoke({ kind: 'consumer', value: 'denied', reason: 'left', revokedAt: START })
+  await wait(600)
+  for (const { key, id, record } of [revoked, replaced, expired, far, denied]) {
+    const refusal = await refused(bearer(key))
+    expect(refusal.identity).toMatchObject({ consumer: { id: record.consumer.id }, credential: { id } })
+    const reply = refusalReply(refusal, { requestId: 'r' })
+    expect(JSON.stringify(reply)).not.toContain(id)
+    expect(JSON.stringify(refusal)).not.toContain(key.slice(-40))
+  }
+  for (const parts of [{}, bearer(stranger())]) expect((await refused(parts)).identity).toBeUndefined()
 })
 
 describe('a credential of the gateway', () => {
