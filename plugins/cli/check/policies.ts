@@ -1,17 +1,19 @@
 /** The pack's own policies, by the name of their Kong plugin: their parsers have the last word on a config. */
 
 import { ConfigError } from '../../../policies/errors.ts'
-import type { Policy } from '../../../policies/policy.ts'
+import type { Declared } from '../../../policies/policy-set.ts'
 import type { ConfigIssue, Fields } from '../../../policies/schema/fields.ts'
 import { KONG_PRIVATE_KEYS } from '../../../policies/schema/kong-schema.ts'
 import { parsePolicyConfig } from '../../../policies/schema/parse.ts'
 import { isRaw, type Raw } from './place.ts'
 
-const POLICIES: Readonly<Record<string, () => Promise<Policy<Fields>>>> = {
-  'llm-api-key': async () => (await import('../../../policies/api-key/index.ts')).apiKey as Policy<Fields>,
-  'llm-audit-log': async () => (await import('../../../policies/audit/index.ts')).auditLog as Policy<Fields>,
-  'llm-scope': async () => (await import('../../../policies/scope/index.ts')).scope as Policy<Fields>,
-  'llm-token-limit': async () => (await import('../../../policies/token-limit/index.ts')).tokenLimit as Policy<Fields>,
+const POLICIES: Readonly<Record<string, () => Promise<Declared<Fields>>>> = {
+  'llm-api-key': async () => (await import('../../../policies/api-key/index.ts')).apiKey as Declared<Fields>,
+  'llm-audit-log': async () => (await import('../../../policies/audit/index.ts')).auditLog as Declared<Fields>,
+  'llm-gateway': async () => (await import('../../../policies/gateway/index.ts')).llmGateway as Declared<Fields>,
+  'llm-scope': async () => (await import('../../../policies/scope/index.ts')).scope as Declared<Fields>,
+  'llm-token-limit': async () =>
+    (await import('../../../policies/token-limit/index.ts')).tokenLimit as Declared<Fields>,
 }
 
 /** Plugins whose config can be judged here. */
@@ -23,7 +25,7 @@ export type JudgeConfig = (plugin: string, config: Raw) => readonly ConfigIssue[
 /** Loads the policies once. */
 export async function loadJudge(): Promise<JudgeConfig> {
   const loaded = await Promise.all(
-    Object.entries(POLICIES).map(async ([name, load]): Promise<[string, Policy<Fields>]> => [name, await load()]),
+    Object.entries(POLICIES).map(async ([name, load]): Promise<[string, Declared<Fields>]> => [name, await load()]),
   )
   const policies = new Map(loaded)
   return (plugin, config) => {

@@ -50,10 +50,9 @@ export const credentialsForwarded: Rule = {
         yield { place: plugin.place, what: `${name} has hide_credentials off`, on: [plugin] }
       }
       const jwt = view.plugins.get('jwt')
-      const removed =
-        isStripped(view, 'authorization') ||
-        (isRaw(memberAt(view.plugins.get('llm-scope')?.config, 'jwt')) &&
-          memberAt(view.plugins.get('llm-scope')?.config, 'jwt', 'forward') !== true)
+      const scopes = [view.plugins.get('llm-scope')?.config, memberAt(view.plugins.get('llm-gateway')?.config, 'scope')]
+      const taken = scopes.some((scope) => isRaw(memberAt(scope, 'jwt')) && memberAt(scope, 'jwt', 'forward') !== true)
+      const removed = taken || isStripped(view, 'authorization')
       if (jwt !== undefined && !removed)
         yield {
           place: jwt.place,

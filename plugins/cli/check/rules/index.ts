@@ -26,7 +26,7 @@ import {
 import { guardIncomplete, guardMissing, guardUnmeetable } from './guard.ts'
 import { keysInLogs, promptsInLogs } from './logs.ts'
 import { consumerGroup, edgeMissing, editsAfterScope, keyHeaderMismatch, neverApplies } from './order.ts'
-import { bodyCaps, configRefused, inShadow, localCounters, unlimitedCallers } from './plugin-config.ts'
+import { bodyCaps, configRefused, inShadow, localCounters, policiesTwice, unlimitedCallers } from './plugin-config.ts'
 import { httpAllowed, protocolUnmetered, upstreamInClear, upstreamUnverified } from './transport.ts'
 
 export const RULES: readonly Rule[] = [
@@ -46,6 +46,7 @@ export const RULES: readonly Rule[] = [
   neverApplies,
   consumerGroup,
   configRefused,
+  policiesTwice,
   unlimitedCallers,
   bodyCaps,
   credentialsForwarded,

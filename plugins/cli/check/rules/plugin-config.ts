@@ -1,6 +1,6 @@
 /** The pack's own plugins, as they are configured. */
 
-import { memberAt, rawList, text } from '../place.ts'
+import { isRaw, memberAt, rawList, text } from '../place.ts'
 import { PACK } from '../priorities.ts'
 import type { Rule } from '../rule.ts'
 import { nameOf } from '../site.ts'
@@ -24,6 +24,37 @@ export const configRefused: Rule = {
 function limitsOf(plugin: { readonly name: string; readonly config: object } | undefined): unknown {
   if (plugin === undefined) return undefined
   return plugin.name === 'llm-gateway' ? memberAt(plugin.config, 'token_limit') : plugin.config
+}
+
+/** The single plugin that each member of llm-gateway stands for. */
+const MEMBERS = {
+  audit: 'llm-audit-log',
+  api_key: 'llm-api-key',
+  scope: 'llm-scope',
+  token_limit: 'llm-token-limit',
+} as const
+
+export const policiesTwice: Rule = {
+  id: 'policies-twice',
+  severity: 'error',
+  title: 'A policy runs twice on one route',
+  why: 'What llm-gateway and the single plugin both count or record is counted and recorded twice.',
+  fix: 'Leave the member out of llm-gateway, or take the single plugin off the route.',
+  *find({ routes }) {
+    for (const { views } of routes)
+      for (const view of views) {
+        const gateway = view.plugins.get('llm-gateway')
+        for (const [member, name] of Object.entries(MEMBERS)) {
+          const single = view.plugins.get(name)
+          if (single !== undefined && memberAt(gateway?.config, member) !== undefined)
+            yield {
+              place: single.place,
+              what: `${name} runs on ${nameOf(view)}, and so does \`${member}\` of llm-gateway`,
+              on: [single, gateway],
+            }
+        }
+      }
+  },
 }
 
 export const unlimitedCallers: Rule = {
@@ -80,7 +111,9 @@ export const localCounters: Rule = {
     for (const plugin of config.plugins) {
       if (!plugin.enabled || !['llm-token-limit', 'llm-gateway'].includes(plugin.name)) continue
       const limits = limitsOf(plugin)
-      if (limits !== undefined && (memberAt(limits, 'store') ?? 'memory') === 'memory')
+      // A member of llm-gateway is in Redis as soon as there is one at the top.
+      const unset = plugin.name === 'llm-gateway' && isRaw(plugin.config.redis) ? 'redis' : 'memory'
+      if (limits !== undefined && (memberAt(limits, 'store') ?? unset) === 'memory')
         yield { place: plugin.place, what: `${plugin.name} counts in memory`, on: [plugin] }
     }
   },
@@ -96,13 +129,14 @@ export const bodyCaps: Rule = {
     for (const { views } of routes)
       for (const view of views) {
         const edge = view.plugins.get('llm-edge')
-        const limit = view.plugins.get('llm-token-limit')
-        if (edge === undefined || limit === undefined) continue
-        const [seen, read] = [edge, limit].map(({ config }) => config.max_body_bytes ?? 1_048_576)
+        const limit = view.plugins.get('llm-token-limit') ?? view.plugins.get('llm-gateway')
+        const limits = limitsOf(limit)
+        if (edge === undefined || limit === undefined || limits === undefined) continue
+        const [seen, read] = [edge.config, limits].map((config) => memberAt(config, 'max_body_bytes') ?? 1_048_576)
         if (seen !== read)
           yield {
             place: edge.place,
-            what: `llm-edge takes ${String(seen)} bytes and llm-token-limit ${String(read)} on ${nameOf(view)}`,
+            what: `llm-edge takes ${String(seen)} bytes and ${limit.name} ${String(read)} on ${nameOf(view)}`,
             on: [edge, limit],
           }
       }
