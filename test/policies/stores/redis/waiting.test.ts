@@ -1,12 +1,12 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { systemRandom } from '../../../../plugins/deps.ts'
-import type { Clock } from '../../../../policies/policy.ts'
 import { parseConfig } from '../../../../policies/schema/parse.ts'
 import type { CounterSpec } from '../../../../policies/stores/ports.ts'
 import { redisFields } from '../../../../policies/stores/redis/config.ts'
 import { createRedisStore, type RedisStore } from '../../../../policies/stores/redis/store.ts'
 import { haveRedisServer } from '../../../support/redis/backends.ts'
 import { type RedisCluster, startCluster } from '../../../support/redis/cluster.ts'
+import { manualClock } from '../../../support/redis/manual-clock.ts'
 import { type RedisServer, startRedis } from '../../../support/redis/server.ts'
 import { collectLog } from '../../../support/redis/store.ts'
 import { claimOf, firstOf, HOUR, reserve, until } from './helpers.ts'
@@ -14,39 +14,6 @@ import { claimOf, firstOf, HOUR, reserve, until } from './helpers.ts'
 const DEFAULT_TIMEOUT_MS = 100
 const sliding: CounterSpec = { algorithm: 'sliding_window', limit: 1000, windowSeconds: HOUR }
 const asked = claimOf('consumer=1:a', sliding, 1)
-
-/** A clock that a test moves: how long somebody waits is then not a matter of the machine. */
-function manualClock() {
-  let ms = 0
-  const timers = new Set<{ readonly at: number; readonly task: () => void }>()
-  const clock: Clock = {
-    now: () => Date.now(),
-    monotonic: () => ms,
-    after(delay, task) {
-      const timer = { at: ms + delay, task }
-      timers.add(timer)
-      return () => void timers.delete(timer)
-    },
-  }
-  return {
-    clock,
-    /** Runs what is due in between. */
-    advance(by: number): void {
-      const end = ms + by
-      for (;;) {
-        const due = [...timers].filter(({ at }) => at <= end).sort((a, b) => a.at - b.at)[0]
-        if (due === undefined) break
-        timers.delete(due)
-        ms = Math.max(ms, due.at)
-        due.task()
-      }
-      ms = end
-    },
-    get timers() {
-      return timers.size
-    },
-  }
-}
 
 /** What has become of it once everything that needs no time has happened. */
 async function stateOf(work: Promise<unknown>): Promise<'waiting' | 'done'> {
