@@ -66,6 +66,7 @@ export function createVerifier(jwt: JwtConfig, deps: Deps): TokenVerifier {
   }
 
   async function verifyNew(id: string, token: string, done: () => void): Promise<Verification> {
+    let checking = false
     try {
       const { header, payload } = read(token)
       const { issuer, keys } = trustedFor(payload.iss)
@@ -79,13 +80,15 @@ export function createVerifier(jwt: JwtConfig, deps: Deps): TokenVerifier {
       const found = finding instanceof Promise ? await finding : finding
       if (found === undefined) throw new TokenRefused('The token is signed with an unknown key.')
       const { compactVerify } = jose ?? (await loadJose())
+      checking = true
       await compactVerify(token, found.key, { algorithms: [alg] })
       const result: Verification = { type: 'verified', claims: payload }
       remember(id, { ...validity, result, keys, version: found.version })
       return result
     } catch (error) {
       if (error instanceof TokenRefused) return { type: 'refused', reason: error.message }
-      if (await isBadSignature(error)) return { type: 'refused', reason: 'The signature of the token is wrong.' }
+      if (checking && (await isBadSignature(error)))
+        return { type: 'refused', reason: 'The signature of the token is wrong.' }
       throw error
     } finally {
       done()

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest'
+import { apiKey } from '../../../policies/api-key/index.ts'
 import type { Caller, Deps, Policy } from '../../../policies/policy.ts'
 import { openRevocationStore, type RevocationKey, revocationFields } from '../../../policies/revocation/index.ts'
 import type { Fields } from '../../../policies/schema/fields.ts'
@@ -25,6 +26,7 @@ interface Candidate {
 /** Every policy that honours the deny list. */
 const POLICIES: readonly (readonly [name: string, candidate: Candidate])[] = [
   ['llm-scope', { policy: scope as unknown as Policy<Fields>, config: {} }],
+  ['llm-api-key', { policy: apiKey as unknown as Policy<Fields>, config: { rotation: { on_unknown_age: 'allow' } } }],
   [
     'llm-token-limit',
     {
