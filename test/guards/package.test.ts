@@ -19,7 +19,7 @@ const manifest = JSON.parse(readText('package.json')) as Manifest
 const sourceOf = (target: string) => target.replace(/^\.\/dist\//, '').replace(/(\.d\.ts|\.js)$/, '.ts')
 
 describe('package.json', () => {
-  const subpaths = Object.entries(manifest.exports).filter(([path]) => path !== './package.json')
+  const subpaths = Object.entries(manifest.exports).filter(([path]) => !path.endsWith('.json'))
 
   it.each(subpaths)('exports %s from a source that is there and exports something', async (_, target) => {
     if (typeof target === 'string') throw new Error('an export needs its types')
@@ -27,6 +27,15 @@ describe('package.json', () => {
     const source = join(ROOT, sourceOf(target.default))
     expect(existsSync(source)).toBe(true)
     expect(Object.keys((await import(pathToFileURL(source).href)) as object)).not.toEqual([])
+  })
+
+  it('exports data that is there and packed', () => {
+    const data = Object.entries(manifest.exports).filter(([path]) => path.endsWith('.json'))
+    for (const [path, target] of data) {
+      expect(JSON.parse(readText(String(target)))).toBeTypeOf('object')
+      expect(path === './package.json' || manifest.files.includes(String(target).slice(2)), path).toBe(true)
+    }
+    expect(data.length).toBeGreaterThan(1)
   })
 
   it('packs only what is there, and what it needs', () => {

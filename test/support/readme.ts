@@ -1,23 +1,35 @@
 /**
- * The parts of the README that come from the code. Run as `npm run readme` it rewrites every block between
+ * The parts of the documentation that come from the code. Run as `npm run readme` it rewrites every block between
  * `<!-- generated: NAME -->` and `<!-- end -->`; a guard fails when one is out of date.
  */
 
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { CODES } from '../../policies/errors.ts'
-import { codesTable, fieldsTable } from '../../policies/schema/reference.ts'
+import { codesTable, fieldsTable, topFieldsTable } from '../../policies/schema/reference.ts'
+import { fieldsBlock, sampleBlock, schemaText } from '../fixtures/audit/sample.ts'
 import { loadPolicies } from './policies.ts'
 import { ROOT, readText } from './sources.ts'
 
+/** Files with such blocks. */
+export const GENERATED = ['README.md', 'policies/audit/README.md'] as const
+/** The published JSON Schema of audit records: a generated file. */
+export const RECORD_SCHEMA = 'policies/audit/record.schema.json'
+
 const BLOCK = /<!-- generated: ([^\n]+?) -->\n[\s\S]*?<!-- end -->/g
 
-/** `codes`, and the config reference of each policy under its name. */
+/** `codes`, the config reference of each policy under its name, and what documents the audit log. */
 export async function readmeBlocks(): Promise<ReadonlyMap<string, string>> {
   const policies = await loadPolicies()
   return new Map([
     ['codes', codesTable(CODES)],
-    ...policies.map(({ name, fields }): [string, string] => [name, fieldsTable(fields)]),
+    ['audit-record', sampleBlock()],
+    ['audit-fields', fieldsBlock()],
+    ...policies.map((policy): [string, string] => [
+      policy.name,
+      // What is in a set has a table of its own.
+      'createAll' in policy ? topFieldsTable(policy.fields) : fieldsTable(policy.fields),
+    ]),
   ])
 }
 
@@ -31,5 +43,7 @@ export function regenerate(markdown: string, blocks: ReadonlyMap<string, string>
 }
 
 if (process.argv[1] === import.meta.filename) {
-  writeFileSync(join(ROOT, 'README.md'), regenerate(readText('README.md'), await readmeBlocks()))
+  const blocks = await readmeBlocks()
+  for (const path of GENERATED) writeFileSync(join(ROOT, path), regenerate(readText(path), blocks))
+  writeFileSync(join(ROOT, RECORD_SCHEMA), schemaText())
 }
