@@ -13,6 +13,7 @@ import type {
   Identity,
   Logger,
   Outcome,
+  Pass,
   PolicyInstance,
   PolicyVerdict,
   Reject,
@@ -33,15 +34,19 @@ export interface PassVerdict {
   readonly reservations: readonly Reservation[]
   readonly tap?: TapPlan
   readonly wouldReject: readonly Reject[]
+  /** Of every policy, in order. */
+  readonly verdicts: readonly PolicyVerdict[]
   /** Of a token that a policy verified. */
   readonly claims?: Claims
   /** Of a key that a policy verified. */
   readonly identity?: Identity
 }
 
-export interface RejectVerdict extends Reject {
+export interface RejectVerdict extends Reject, Proven {
   /** The policy that refused. */
   readonly policy: string
+  /** Of the policies before it, which let the request pass; absent when it was the first. */
+  readonly passed?: readonly PolicyVerdict[]
   /** What the policies before it had held; given back by now. Only for {@link Pipeline.observe}. */
   readonly givenBack?: readonly Reservation[]
 }
@@ -49,6 +54,8 @@ export interface RejectVerdict extends Reject {
 export type Verdict = PassVerdict | RejectVerdict
 
 export interface Pipeline {
+  /** Names of its policies, in the order in which they judge. */
+  readonly policies: readonly string[]
   /** Largest body any policy reads, in bytes; 0 when none does. */
   readonly maxBodyBytes: number
   /** Whether any policy looks at the caller's claims. */
@@ -117,6 +124,7 @@ export function createPipeline(policies: readonly NamedInstance[], logger: Logge
     const replyHeaders: Record<string, string> = {}
     const reservations: Reservation[] = []
     const wouldReject: Reject[] = []
+    const verdicts: PolicyVerdict[] = []
     let tap: TapPlan | undefined
     let proven: Proven = {}
 
@@ -126,7 +134,7 @@ export function createPipeline(policies: readonly NamedInstance[], logger: Logge
       const decision = await decideOne(name, instance, current, logger)
       if (decision.type === 'reject') {
         await settle(reservations, NOT_FORWARDED)
-        const refused = { ...decision, policy: name }
+        const refused = { ...decision, policy: name, ...(verdicts.length === 0 ? {} : { passed: verdicts }), ...proven }
         return observes ? { ...refused, givenBack: reservations } : refused
       }
       body = decision.request?.body ?? body
@@ -137,6 +145,7 @@ export function createPipeline(policies: readonly NamedInstance[], logger: Logge
       if (decision.wouldReject !== undefined) wouldReject.push(decision.wouldReject)
       tap = mergeTaps(tap, decision.tap)
       proven = { ...proven, ...provenBy(decision) }
+      verdicts.push(passedBy(name, decision))
     }
     return {
       type: 'pass',
@@ -145,13 +154,14 @@ export function createPipeline(policies: readonly NamedInstance[], logger: Logge
       reservations,
       ...(tap === undefined ? {} : { tap }),
       wouldReject,
+      verdicts,
       ...proven,
     }
   }
 
   const maxBodyBytes = Math.max(0, ...policies.map((policy) => policy.instance.maxBodyBytes ?? 0))
   const readsClaims = policies.some((policy) => policy.instance.readsClaims === true)
-  return { maxBodyBytes, readsClaims, decide, settle, observes, readReply, observe }
+  return { policies: [...byName.keys()], maxBodyBytes, readsClaims, decide, settle, observes, readReply, observe }
 }
 
 function joinReaders(readers: Map<string, ReplyReader>, logger: Logger): ReplyReaders {
@@ -170,22 +180,20 @@ function joinReaders(readers: Map<string, ReplyReader>, logger: Logger): ReplyRe
   }
 }
 
-/** What a pipeline decided, as its observers are told. A pass has one verdict for each policy that held something. */
+function passedBy(policy: string, { wouldReject, reservation }: Pass): PolicyVerdict {
+  return {
+    policy,
+    decision: 'pass',
+    ...(wouldReject === undefined ? {} : { wouldReject: [wouldReject.code] }),
+    ...(reservation === undefined ? {} : { estimated: reservation.estimated }),
+  }
+}
+
+/** What a pipeline decided, as its observers are told: one verdict for each policy that judged. */
 export function verdictsOf(verdict: Verdict | Reject, fallbackPolicy: string): readonly PolicyVerdict[] {
-  if (verdict.type === 'reject')
-    return [{ policy: 'policy' in verdict ? verdict.policy : fallbackPolicy, decision: 'reject', code: verdict.code }]
-  const { reservations } = verdict
-  const wouldReject = verdict.wouldReject.map(({ code }) => code)
-  const names = reservations.length === 0 ? [fallbackPolicy] : reservations.map(({ policy }) => policy)
-  return names.map((policy, index) => {
-    const estimated = reservations[index]?.estimated
-    return {
-      policy,
-      decision: 'pass',
-      ...(wouldReject.length === 0 || index > 0 ? {} : { wouldReject }),
-      ...(estimated === undefined ? {} : { estimated }),
-    }
-  })
+  if (verdict.type === 'pass') return verdict.verdicts
+  const { policy = fallbackPolicy, passed = [] }: Partial<RejectVerdict> = verdict
+  return [...passed, { policy, decision: 'reject', code: verdict.code }]
 }
 
 async function decideOne(

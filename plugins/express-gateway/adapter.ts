@@ -1,9 +1,10 @@
-/** A Portcullis policy as a policy of Express Gateway. */
+/** A Portcullis policy, or a set of them, as a policy of Express Gateway. */
 
 import { CODES, ConfigError, PortcullisError } from '../../policies/errors.ts'
 import { queryNames } from '../../policies/llm/query.ts'
 import { createPipeline, type Pipeline, withProven } from '../../policies/pipeline.ts'
 import type { Caller, Deps, Exchange, MaybePromise, Policy, Reject } from '../../policies/policy.ts'
+import { createInstances, type Declared, type PolicySet } from '../../policies/policy-set.ts'
 import { canonical } from '../../policies/runtime.ts'
 import type { Config, Fields } from '../../policies/schema/fields.ts'
 import { toJsonSchema } from '../../policies/schema/json-schema.ts'
@@ -31,7 +32,7 @@ export function schemaId(name: string): string {
   return `https://portcullis.dev/schemas/express-gateway/${name}.json`
 }
 
-export function adaptPolicy<F extends Fields>(policy: Policy<F>, options: AdapterOptions): EgPolicy {
+export function adaptPolicy<F extends Fields>(policy: Policy<F> | PolicySet<F>, options: AdapterOptions): EgPolicy {
   const { deps, services } = options
   return {
     name: policy.name,
@@ -43,8 +44,7 @@ export function adaptPolicy<F extends Fields>(policy: Policy<F>, options: Adapte
         synchronousConditions: options.synchronousConditions,
       })
       const parsed = parsePolicyConfig(policy, action, { ignore: OWN_KEYS })
-      const instance = policy.create(parsed, deps)
-      const pipeline = createPipeline([{ name: policy.name, instance }], deps.logger)
+      const pipeline = createPipeline(createInstances(policy, parsed, deps), deps.logger)
       const sites = sitesOf(config.gatewayConfig)
       options.observers.begin(config.gatewayConfig)
       if (pipeline.observes)
@@ -59,7 +59,7 @@ export function adaptPolicy<F extends Fields>(policy: Policy<F>, options: Adapte
 }
 
 /** Express Gateway hands a policy a copy of its action with defaults filled in, and not the place that it is from. */
-function sameAs<F extends Fields>(policy: Policy<F>, config: Config<F>): (action: unknown) => boolean {
+function sameAs<F extends Fields>(policy: Declared<F>, config: Config<F>): (action: unknown) => boolean {
   const wanted = canonical(config)
   return (action) => {
     try {

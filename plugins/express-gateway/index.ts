@@ -2,6 +2,7 @@
 
 import { apiKey } from '../../policies/api-key/index.ts'
 import { auditLog } from '../../policies/audit/index.ts'
+import { llmGateway } from '../../policies/gateway/index.ts'
 import type { Logger } from '../../policies/policy.ts'
 import { scope } from '../../policies/scope/index.ts'
 import { tokenLimit } from '../../policies/token-limit/index.ts'
@@ -16,7 +17,7 @@ import { asList } from './pipelines.ts'
 /** Of the plugin interface, not of this package. */
 export const version = '1.2.0'
 
-export const policies = ['llm-key', auditLog.name, apiKey.name, scope.name, tokenLimit.name]
+export const policies = ['llm-key', auditLog.name, apiKey.name, scope.name, tokenLimit.name, llmGateway.name]
 
 /** Settings under `plugins` in `system.config.yml`. */
 export const schema = {
@@ -43,6 +44,7 @@ export function init(context: PluginContext): void {
   context.registerPolicy(adaptPolicy(apiKey, options))
   context.registerPolicy(adaptPolicy(scope, options))
   context.registerPolicy(adaptPolicy(tokenLimit, options))
+  context.registerPolicy(adaptPolicy(llmGateway, options))
 }
 
 /** Express Gateway's logger takes text. */

@@ -11,6 +11,7 @@ import {
   type Pipeline,
   type Proven,
   provenBy,
+  type RejectVerdict,
   type ReplyReaders,
   type Verdict,
   verdictsOf,
@@ -251,12 +252,14 @@ function createPassage(request: EgRequest, response: EgResponse, options: Passag
 
   async function end(): Promise<PassageEnd> {
     const judgements = await Promise.all(judged)
+    const refusals = judgements.map(({ verdict }) => verdict).filter((verdict) => verdict.type === 'reject')
     return {
       requestId,
       path,
       outcome: settled ?? outcome('unknown'),
       upstreamMs,
-      proven: proven(),
+      // Of a refused request the policies before the one that refused may have found out who called.
+      proven: Object.assign(proven(), ...refusals.map((refusal: Partial<RejectVerdict>) => provenBy(refusal))),
       verdicts: judgements.flatMap(({ policy, verdict }) => verdictsOf(verdict, policy)),
       judges: new Set(judgements.flatMap(({ pipeline }) => pipeline ?? [])),
       readers,

@@ -4,7 +4,7 @@
  */
 
 import { PortcullisError } from '../../policies/errors.ts'
-import type { Identity, Reservation } from '../../policies/policy.ts'
+import type { Claims, Identity, PolicyVerdict, Reservation } from '../../policies/policy.ts'
 import { readIdentityText } from './identity.ts'
 import { CONTRACT_VERSION, entryKey, isObject, type Report, readReport, readReservations } from './shared-context.ts'
 
@@ -19,6 +19,10 @@ export interface Refusal {
   readonly code: string
   /** JSON text of reservations that were given back, for the plugin's own log phase. Opaque to Lua. */
   readonly held?: string
+  /** JSON texts of what the plugin's policies before the one that refused said and found out; as in its entry. */
+  readonly verdicts?: string
+  readonly claims?: string
+  readonly identity?: string
 }
 
 /** Everything in one read: `llm-edge` log writes it, whether or not its access phase ran. */
@@ -37,6 +41,7 @@ export interface EndedEntry {
   readonly protocol?: string
   readonly reservations?: string
   readonly would_reject?: readonly string[]
+  readonly verdicts?: string
   readonly claims?: string
   readonly identity?: string
 }
@@ -53,6 +58,9 @@ export interface ReadRefusal {
   readonly policy: string
   readonly code: string
   readonly held: readonly Reservation[]
+  readonly verdicts: readonly PolicyVerdict[] | undefined
+  readonly claims: Claims | undefined
+  readonly identity: Identity | undefined
 }
 
 export interface ReadEndedEntry {
@@ -60,7 +68,9 @@ export interface ReadEndedEntry {
   readonly protocol: string | undefined
   readonly reservations: readonly Reservation[]
   readonly wouldReject: readonly string[]
-  readonly claims: Readonly<Record<string, unknown>> | undefined
+  /** What each policy of the plugin said; undefined where it has but one. */
+  readonly verdicts: readonly PolicyVerdict[] | undefined
+  readonly claims: Claims | undefined
   readonly identity: Identity | undefined
 }
 
@@ -86,13 +96,27 @@ export function readRefusal(value: unknown): ReadRefusal | undefined {
   if (!isObject(value) || value.version !== CONTRACT_VERSION) throw malformed(REFUSAL_KEY)
   const { plugin, policy = plugin, code, held } = value
   if (typeof plugin !== 'string' || typeof policy !== 'string' || typeof code !== 'string') throw malformed(REFUSAL_KEY)
-  return { plugin, policy, code, held: readReservations(held, `${REFUSAL_KEY}.held`) }
+  return {
+    plugin,
+    policy,
+    code,
+    held: readReservations(held, `${REFUSAL_KEY}.held`),
+    ...readFound(value, REFUSAL_KEY),
+  }
+}
+
+function readFound(table: Readonly<Record<string, unknown>>, at: string) {
+  return {
+    verdicts: readVerdicts(table.verdicts, `${at}.verdicts`),
+    claims: readClaimsText(table.claims, `${at}.claims`),
+    identity: readIdentityText(table.identity, `${at}.identity`),
+  }
 }
 
 /** @throws {PortcullisError} `kong_context_malformed` naming the field, never its value. */
 export function readEndedEntry(value: unknown, at: string): ReadEndedEntry {
   if (!isObject(value) || typeof value.plugin !== 'string') throw malformed(at)
-  const { plugin, protocol, reservations, would_reject = [], claims, identity } = value
+  const { plugin, protocol, reservations, would_reject = [] } = value
   const own = entryKey(plugin)
   if (protocol !== undefined && typeof protocol !== 'string') throw malformed(`${own}.protocol`)
   if (!Array.isArray(would_reject) || !would_reject.every((code) => typeof code === 'string'))
@@ -102,12 +126,37 @@ export function readEndedEntry(value: unknown, at: string): ReadEndedEntry {
     protocol,
     reservations: readReservations(reservations, `${own}.reservations`),
     wouldReject: would_reject,
-    claims: readClaimsText(claims, `${own}.claims`),
-    identity: readIdentityText(identity, `${own}.identity`),
+    ...readFound(value, own),
   }
 }
 
-function readClaimsText(value: unknown, at: string): Readonly<Record<string, unknown>> | undefined {
+function readVerdicts(value: unknown, at: string): readonly PolicyVerdict[] | undefined {
+  if (value === undefined) return undefined
+  if (typeof value !== 'string') throw malformed(at)
+  let list: unknown
+  try {
+    list = JSON.parse(value)
+  } catch {
+    throw malformed(at)
+  }
+  if (!Array.isArray(list) || !list.every(isVerdict)) throw malformed(at)
+  return list
+}
+
+function isVerdict(value: unknown): value is PolicyVerdict {
+  if (!isObject(value)) return false
+  const { policy, decision, wouldReject = [], estimated } = value
+  return (
+    typeof policy === 'string' &&
+    (decision === 'pass' || decision === 'reject') &&
+    Array.isArray(wouldReject) &&
+    wouldReject.every((code) => typeof code === 'string') &&
+    (estimated === undefined ||
+      (isObject(estimated) && typeof estimated.input === 'number' && typeof estimated.output === 'number'))
+  )
+}
+
+function readClaimsText(value: unknown, at: string): Claims | undefined {
   if (value === undefined) return undefined
   if (typeof value !== 'string') throw malformed(at)
   try {

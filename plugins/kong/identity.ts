@@ -1,20 +1,17 @@
-/** Whom the key of a request belongs to, as `llm-api-key` tells the plugins after it: JSON text in its entry. */
+/** Whom the key of a request belongs to, as the plugin that found out tells those after it: JSON text in its entry. */
 
 import { PortcullisError } from '../../policies/errors.ts'
 import type { Consumer, Credential, Identity } from '../../policies/policy.ts'
 import { entryKey, isObject } from './shared-context.ts'
 
-/** The plugin that authenticates own keys. */
-export const AUTHENTICATOR = 'llm-api-key'
-
 /**
- * From the entry of {@link AUTHENTICATOR}; undefined when it did not run or saw no key of its own.
+ * From the entry of an earlier plugin; undefined when it did not run or saw no key of its own.
  * @throws {PortcullisError} `kong_context_malformed` naming the field, never its value.
  */
-export function readIdentity(entry: unknown): Identity | undefined {
+export function readIdentity(plugin: string, entry: unknown): Identity | undefined {
   if (entry === undefined || entry === null) return undefined
-  if (!isObject(entry)) throw malformed(entryKey(AUTHENTICATOR))
-  return readIdentityText(entry.identity, `${entryKey(AUTHENTICATOR)}.identity`)
+  if (!isObject(entry)) throw malformed(entryKey(plugin))
+  return readIdentityText(entry.identity, `${entryKey(plugin)}.identity`)
 }
 
 /** @throws {PortcullisError} `kong_context_malformed` naming the field, never its value. */

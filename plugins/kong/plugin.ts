@@ -1,8 +1,9 @@
-/** Makes a Kong plugin of a policy. */
+/** Makes a Kong plugin of a policy, or of a set of them. */
 
 import { PortcullisError } from '../../policies/errors.ts'
 import { createPipeline, type Pipeline } from '../../policies/pipeline.ts'
 import type { Policy } from '../../policies/policy.ts'
+import { createInstances, type PolicySet } from '../../policies/policy-set.ts'
 import type { Fields } from '../../policies/schema/fields.ts'
 import { KONG_PRIVATE_KEYS, type KongField, toKongSchema } from '../../policies/schema/kong-schema.ts'
 import { parsePolicyConfig } from '../../policies/schema/parse.ts'
@@ -39,7 +40,11 @@ interface Misconfigured {
   readonly reason: string
 }
 
-export function kongPlugin<F extends Fields>(name: string, priority: number, policy: Policy<F>): KongPlugin {
+export function kongPlugin<F extends Fields>(
+  name: string,
+  priority: number,
+  policy: Policy<F> | PolicySet<F>,
+): KongPlugin {
   /** State lives in the process's runtime: Kong throws instances away after an idle minute and on every reload. */
   class Plugin implements KongPhases {
     private readonly configured: Configured | Misconfigured
@@ -80,7 +85,7 @@ export function kongPlugin<F extends Fields>(name: string, priority: number, pol
 /** Never throws: an instance with a bad config refuses every request, whatever Kong makes of an error. */
 function configure<F extends Fields>(
   name: string,
-  policy: Policy<F>,
+  policy: Policy<F> | PolicySet<F>,
   input: unknown,
   host: Host,
 ): Configured | Misconfigured {
@@ -90,8 +95,7 @@ function configure<F extends Fields>(
     if (typeof pluginId !== 'string')
       throw new PortcullisError('kong_config_without_id', 'Kong sent a config without `__plugin_id`')
     const config = parsePolicyConfig(policy, input, { ...KONG_PRIVATE_KEYS, subject: name })
-    const instance = policy.create(config, host.deps)
-    const pipeline = createPipeline([{ name: policy.name, instance }], logger)
+    const pipeline = createPipeline(createInstances(policy, config, host.deps), logger)
     host.pipelines.remember(name, pluginId, pipeline)
     return { pluginId, pipeline }
   } catch (error) {

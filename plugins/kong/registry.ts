@@ -6,6 +6,7 @@ const PLUGINS: Readonly<Record<string, () => Promise<KongPlugin>>> = {
   'llm-audit-log': () => import('./plugins/llm-audit-log.ts'),
   'llm-api-key': () => import('./plugins/llm-api-key.ts'),
   'llm-scope': () => import('./plugins/llm-scope.ts'),
+  'llm-gateway': () => import('./plugins/llm-gateway.ts'),
   'llm-token-limit': () => import('./plugins/llm-token-limit.ts'),
 }
 

@@ -21,7 +21,7 @@
 
 import { PortcullisError } from '../../policies/errors.ts'
 import type { TapReport, TapWire } from '../../policies/llm/tap.ts'
-import type { Claims, Identity, Reservation } from '../../policies/policy.ts'
+import type { Claims, Identity, PolicyVerdict, Reservation } from '../../policies/policy.ts'
 
 export const CONTRACT_VERSION = 1
 
@@ -139,10 +139,12 @@ export interface PluginEntry {
   readonly reservations?: string
   /** JSON text of the claims of a token that the plugin verified, for the plugins after it. Opaque to Lua. */
   readonly claims?: string
-  /** JSON text of whom the key belongs to, for the plugins after `llm-api-key`. Opaque to Lua. See identity.ts. */
+  /** JSON text of whom the key belongs to, for the plugins after it. Opaque to Lua. See identity.ts. */
   readonly identity?: string
   /** Codes of the refusals that shadow mode held back. */
   readonly would_reject?: readonly string[]
+  /** JSON text of what each policy said, where the plugin runs several. Opaque to Lua. See ending.ts. */
+  readonly verdicts?: string
   /** The server takes the settlement from `llm-edge` in a batch, so that Kong need not run the plugin's log phase. */
   readonly batch?: true
   /** Set by `llm-edge` log. */
@@ -242,6 +244,7 @@ export interface EntryParts {
   readonly identity?: Identity | undefined
   /** Codes of what shadow mode held back. */
   readonly wouldReject?: readonly string[]
+  readonly verdicts?: readonly PolicyVerdict[]
 }
 
 export function makeEntry(parts: EntryParts): PluginEntry {
@@ -256,6 +259,7 @@ export function makeEntry(parts: EntryParts): PluginEntry {
     ...(parts.batch ? { batch: true as const } : {}),
     ...(parts.identity === undefined ? {} : { identity: JSON.stringify(parts.identity) }),
     ...(parts.wouldReject === undefined || parts.wouldReject.length === 0 ? {} : { would_reject: parts.wouldReject }),
+    ...(parts.verdicts === undefined || parts.verdicts.length < 2 ? {} : { verdicts: JSON.stringify(parts.verdicts) }),
   }
 }
 

@@ -1,7 +1,7 @@
 /** Validates a config against its declaration. Nothing is coerced, and every offending field is named at once. */
 
 import { ConfigError } from '../errors.ts'
-import type { Policy } from '../policy.ts'
+import type { Declared } from '../policy-set.ts'
 import type { Config, ConfigIssue, Field, Fields, Kind, ListKind, NumberKind, StringKind } from './fields.ts'
 
 export interface ParseOptions {
@@ -39,11 +39,11 @@ export function parseConfig<const F extends Fields>(fields: F, input: unknown, o
 }
 
 /**
- * {@link parseConfig}, then the policy's own check for impossible combinations.
+ * {@link parseConfig}, then the own check of the policy, or of the set of them, for impossible combinations.
  * @throws {ConfigError} listing every offending path.
  */
 export function parsePolicyConfig<F extends Fields>(
-  policy: Policy<F>,
+  policy: Declared<F>,
   input: unknown,
   options: ParseOptions = {},
 ): Config<F> {

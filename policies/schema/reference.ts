@@ -8,6 +8,12 @@ export function fieldsTable(fields: Fields): string {
   return table(['Option', 'Type', 'Default', 'What it does'], fieldRows(fields, ''))
 }
 
+/** The options at the top alone, for a declaration whose parts are described elsewhere. */
+export function topFieldsTable(fields: Fields): string {
+  const rows = Object.entries(fields).map(([key, field]) => fieldRow(key, field))
+  return table(['Option', 'Type', 'Default', 'What it does'], rows)
+}
+
 /** Every code that can be answered, in the order of the table. */
 export function codesTable(codes: Readonly<Record<string, CodeEntry>>): string {
   const rows = Object.entries(codes).map(([code, { status, meaning, fix }]) => [
@@ -22,9 +28,12 @@ export function codesTable(codes: Readonly<Record<string, CodeEntry>>): string {
 function fieldRows(fields: Fields, path: string): string[][] {
   return Object.entries(fields).flatMap(([key, field]) => {
     const at = `${path}${key}`
-    const row = [`\`${at}\``, typeText(field.type), defaultText(field), field.description]
-    return [row, ...nestedRows(field.type, at)]
+    return [fieldRow(at, field), ...nestedRows(field.type, at)]
   })
+}
+
+function fieldRow(at: string, field: Field): string[] {
+  return [`\`${at}\``, typeText(field.type), defaultText(field), field.description]
 }
 
 function nestedRows(kind: Kind, path: string): string[][] {

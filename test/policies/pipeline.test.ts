@@ -103,7 +103,11 @@ describe('pipeline', () => {
       return { type: 'pass' }
     })
     const verdict = await createPipeline([first, second, third], recorder().logger).decide(exchange())
-    expect(verdict).toEqual({ ...refusal, policy: 'second' })
+    expect(verdict).toEqual({
+      ...refusal,
+      policy: 'second',
+      passed: [{ policy: 'first', decision: 'pass', estimated: reservation('first').estimated }],
+    })
     expect(first.settled).toEqual([{ reservation: reservation('first'), outcome: { ended: 'not_forwarded' } }])
     expect(second.settled).toEqual([])
     expect(reached).toBe(false)

@@ -162,6 +162,7 @@ function LlmEdge.log()
       protocol = entry.protocol,
       reservations = entry.reservations,
       would_reject = entry.would_reject,
+      verdicts = entry.verdicts,
       claims = entry.claims,
       identity = entry.identity,
     }

@@ -24,7 +24,7 @@ import type {
 import { refusalReply } from '../../../policies/reply.ts'
 import { publish } from '../../../policies/telemetry.ts'
 import { REFUSAL_KEY, type Refusal } from '../ending.ts'
-import { AUTHENTICATOR, readIdentity } from '../identity.ts'
+import { readIdentity } from '../identity.ts'
 import {
   CONTRACT_VERSION,
   entryKey,
@@ -107,23 +107,36 @@ async function decide(kong: KongPdk, turn: Turn, seen: Seen, options: AccessOpti
   }
 }
 
-/** The plugin that verifies tokens, once for all that come after it. */
-const VERIFIER = 'llm-scope'
-
-function seesClaims({ plugin, pipeline }: AccessOptions): boolean {
-  return pipeline.readsClaims && plugin !== VERIFIER
+/** Plugins that may have identified the caller or verified a token by then, by the plugin that wants to know. */
+const BEFORE: Readonly<Record<string, { readonly identity: readonly string[]; readonly claims: readonly string[] }>> = {
+  'llm-scope': { identity: ['llm-api-key'], claims: [] },
+  'llm-gateway': { identity: ['llm-api-key'], claims: [] },
+  'llm-token-limit': { identity: ['llm-api-key', 'llm-gateway'], claims: ['llm-scope', 'llm-gateway'] },
 }
 
 /** The caller, with what earlier plugins found out. Each look is a round trip: none where it can find nothing. */
 function withEarlier(exchange: Exchange, kong: KongPdk, turn: Turn, options: AccessOptions): Exchange {
+  const { plugin, pipeline } = options
+  const before = BEFORE[plugin]
   let reading: MaybePromise<Caller> | undefined
-  const entryOf = (plugin: string) => turn.call(() => kong.ctx.shared.get(entryKey(plugin)))
+  /** What the first of them that ran says. */
+  async function ask<T>(
+    plugins: readonly string[],
+    read: (plugin: string, entry: unknown) => T,
+  ): Promise<T | undefined> {
+    for (const name of plugins) {
+      const entry = await turn.call(() => kong.ctx.shared.get(entryKey(name)))
+      if (entry !== undefined && entry !== null) return read(name, entry)
+    }
+    return undefined
+  }
   async function read(): Promise<Caller> {
     const caller = await exchange.caller()
+    if (before === undefined) return caller
     // A credential of Kong's own goes before one of the pack's.
-    const asks = caller.credential === undefined && options.plugin !== AUTHENTICATOR
-    const identity = asks ? readIdentity(await entryOf(AUTHENTICATOR)) : undefined
-    const claims = seesClaims(options) ? readClaims(VERIFIER, await entryOf(VERIFIER)) : undefined
+    const asks = caller.credential === undefined && !pipeline.policies.includes('llm-api-key')
+    const identity = asks ? await ask(before.identity, readIdentity) : undefined
+    const claims = pipeline.readsClaims ? await ask(before.claims, readClaims) : undefined
     return withProven({ caller: () => caller }, provenBy({ claims, identity }))
   }
   return {
@@ -150,6 +163,7 @@ async function letThrough(kong: KongPdk, verdict: PassVerdict, seen: Seen, optio
       batch: withEdge && options.settlesBatches && !options.pipeline.observes,
       claims: verdict.claims,
       identity: verdict.identity,
+      verdicts: verdict.verdicts,
       wouldReject: verdict.wouldReject.map(({ code }) => code),
     })
     marked = true
@@ -196,12 +210,22 @@ async function noteRefusal(kong: KongPdk, reject: Reject | RejectVerdict, option
     plugin: options.plugin,
     ...('policy' in reject ? { policy: reject.policy } : {}),
     code: reject.code,
-    ...('givenBack' in reject && reject.givenBack.length > 0 ? { held: JSON.stringify(reject.givenBack) } : {}),
+    ...foundBefore(reject),
   }
   try {
     await kong.ctx.shared.set(REFUSAL_KEY, refusal)
   } catch {
     // The event is over, so nobody waits for the refusal either.
+  }
+}
+
+/** What the policies before the one that refused had found out and held. */
+function foundBefore({ claims, identity, passed = [], givenBack = [] }: Partial<RejectVerdict>): Partial<Refusal> {
+  return {
+    ...(claims === undefined ? {} : { claims: JSON.stringify(claims) }),
+    ...(identity === undefined ? {} : { identity: JSON.stringify(identity) }),
+    ...(passed.length === 0 ? {} : { verdicts: JSON.stringify(passed) }),
+    ...(givenBack.length === 0 ? {} : { held: JSON.stringify(givenBack) }),
   }
 }
 

@@ -35,10 +35,11 @@ export async function gatherEnding(kong: KongPdk, plugin: string): Promise<ReadE
 export function verdictsIn({ entries, refusal }: ReadEnding): readonly PolicyVerdict[] {
   const place = ({ plugin }: ReadEndedEntry) => (DECIDING as readonly string[]).indexOf(plugin)
   const passed = [...entries].sort((one, other) => place(one) - place(other)).flatMap(verdictsOfEntry)
-  return refusal === undefined ? passed : [...passed, refusedBy(refusal)]
+  return refusal === undefined ? passed : [...passed, ...(refusal.verdicts ?? []), refusedBy(refusal)]
 }
 
-function verdictsOfEntry({ plugin, reservations, wouldReject }: ReadEndedEntry): PolicyVerdict[] {
+function verdictsOfEntry({ plugin, reservations, wouldReject, verdicts }: ReadEndedEntry): readonly PolicyVerdict[] {
+  if (verdicts !== undefined) return verdicts
   const codes = wouldReject.filter(isCode)
   const held = codes.length === 0 ? {} : { wouldReject: codes }
   if (reservations.length === 0) return [{ policy: plugin, decision: 'pass', ...held }]
@@ -140,8 +141,9 @@ export interface EndedRequest {
 /** @throws {SyntaxError} when the log data is no JSON. */
 export function endingOf({ ending, serialized, outcome, reservations }: EndedRequest): Ending {
   const { caller, ...logged } = readLogged(serialized)
-  const claims = ending.entries.findLast((entry) => entry.claims !== undefined)?.claims
-  const identity = ending.entries.findLast((entry) => entry.identity !== undefined)?.identity
+  const found = ending.refusal === undefined ? ending.entries : [...ending.entries, ending.refusal]
+  const claims = found.findLast((one) => one.claims !== undefined)?.claims
+  const identity = found.findLast((one) => one.identity !== undefined)?.identity
   return {
     ...logged,
     caller: { ...caller, ...callerParts({ claims, identity }) },
