@@ -18,7 +18,10 @@ const KEYS = { alice: 'alice-deployed-key', bob: 'bob-deployed-key' }
 /** Of a consumer, too: that no other place may hold it is why it is refused. nginx itself may log it. */
 const IN_ADDRESS = 'bob-key-in-an-address'
 
-describe.skipIf(kongMissing)('kong/kong.yml on a real Kong', () => {
+describe.skipIf(kongMissing).each([
+  { form: 'llm-gateway', single: false },
+  { form: 'the single plugins', single: true },
+])('kong/kong.yml with $form on a real Kong', ({ single }) => {
   let model: Model
   let redis: RedisServer
   let kong: Kong
@@ -34,7 +37,10 @@ describe.skipIf(kongMissing)('kong/kong.yml on a real Kong', () => {
       new SignJWT({ iss: 'reports', exp: now + 600, ...claims })
         .setProtectedHeader({ alg: 'RS256', typ: 'JWT' })
         .sign(privateKey)
-    config = readConfig('kong/kong.yml', model.url, redis.port)
+    config = readConfig('kong/kong.yml', model.url, redis.port, { single })
+    const names = (config.plugins ?? []).map(({ name }) => name)
+    expect(names.includes('llm-gateway')).toBe(!single)
+    expect(names.includes('llm-token-limit')).toBe(single)
     const credentials: Readonly<Record<string, object>> = {
       alice: { keyauth_credentials: [{ key: KEYS.alice, tags: [TODAY] }, { key: 'without-an-age' }] },
       bob: { keyauth_credentials: [KEYS.bob, IN_ADDRESS].map((key) => ({ key, tags: [TODAY] })) },

@@ -36,7 +36,7 @@ describe.skipIf(kongMissing)('the guides on a real Kong', () => {
     await model?.close()
   })
 
-  const configOf = (path: string, env = {}) => readConfig(path, model.url, redis.port, env)
+  const configOf = (path: string, env = {}) => readConfig(path, model.url, redis.port, { env })
 
   /** A request without credentials tells when Kong works with the new configuration: it has a path of its own. */
   async function apply(config: KongConfig): Promise<void> {

@@ -22,11 +22,23 @@ export const TODAY = `pc-issued:${new Date().toISOString().slice(0, 10)}`
 
 type Loose = Record<string, unknown>
 
+export interface ReadOptions {
+  /** Variables that deck would put in. */
+  readonly env?: Loose
+  /** With the single plugins that the file has in comments. */
+  readonly single?: boolean
+}
+
 /**
  * A configuration as it is handed out, moved to the test's own upstream and Redis. What deck would do to it is done: its
  * variables put in, its shared configs written out.
  */
-export function readConfig(path: string, upstream: string, redisPort: number, env: Loose = {}): KongConfig {
+export function readConfig(
+  path: string,
+  upstream: string,
+  redisPort: number,
+  { env = {}, single = false }: ReadOptions = {},
+): KongConfig {
   const text = readFileSync(new URL(`../../../${path}`, import.meta.url), 'utf8').replaceAll(
     /\$\{\{ env "(\w+)" \}\}/g,
     (_, name: string) => String(env[name]),
@@ -38,6 +50,7 @@ export function readConfig(path: string, upstream: string, redisPort: number, en
   } = parse(text) as Loose & {
     _plugin_configs?: Record<string, Loose>
   }
+  if (single) config.plugins = withSinglePlugins(listOf(config.plugins), text)
   for (const service of listOf(config.services)) {
     if (service.url !== 'http://127.0.0.1:1') service.url = upstream
     delete service.tls_verify
@@ -53,6 +66,14 @@ export function readConfig(path: string, upstream: string, redisPort: number, en
     if (options !== undefined) options.upstream_url = `${upstream}/v1/chat/completions`
   }
   return config as unknown as KongConfig
+}
+
+/** What an operator does to have them: takes the comment marks away, and out what they replace. */
+function withSinglePlugins(plugins: readonly Loose[], text: string): Loose[] {
+  const comment = text.split('# The same with the single plugins')[1]?.split('\nconsumers:')[0] ?? ''
+  const lines = comment.split('\n').filter((line) => /^ {2}# ( *#|- name| {2,}|$)/.test(line))
+  const single = listOf(parse(lines.map((line) => line.replace(/^ {2}# ?/, '  ')).join('\n')))
+  return [...plugins.filter(({ name }) => name !== 'llm-gateway' && name !== 'llm-guard'), ...single]
 }
 
 function listOf(value: unknown): Loose[] {
