@@ -28,7 +28,7 @@ export interface SharingNodes {
 }
 
 export function sharing(name: string, start: (redis: RedisAddress) => Promise<SharingNodes>): void {
-  describe(`${name} share one limit`, () => {
+  describe(`${name} share one limit`, { timeout: 60_000 }, () => {
     let redis: RedisServer
     let all: SharingNodes
     let operator: OpenedStore
@@ -111,6 +111,6 @@ export function sharing(name: string, start: (redis: RedisAddress) => Promise<Sh
       // Redis lost what was counted before: that is the one more limit that an outage may cost, and nothing beyond it.
       expect(await askUntilRefused(AT_ONCE)).toEqual({ admitted: SHARED_LIMIT, odd: [] })
       expect(await usedOf(AT_ONCE)).toBe(SHARED_LIMIT)
-    }, 60_000)
+    })
   })
 }

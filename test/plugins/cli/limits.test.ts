@@ -61,7 +61,7 @@ interface Shown {
   readonly reset_ms: number
 }
 
-describe.skipIf(!haveRedisServer('portcullis limits'))('portcullis limits', () => {
+describe.skipIf(!haveRedisServer('portcullis limits'))('portcullis limits', { timeout: 60_000 }, () => {
   let server: RedisServer
   let opened: OpenedStore
   let redis: readonly string[]
@@ -354,7 +354,7 @@ describe.skipIf(!haveRedisServer('portcullis limits'))('portcullis limits', () =
       '',
       'portcullis: Redis does not answer: ECONNREFUSED.\n',
     ])
-  }, 60_000)
+  })
 
   it('releases what a crashed node holds reserved until the day ends', async () => {
     const built = mkdtempSync(join(tmpdir(), 'portcullis-cli-'))
@@ -397,5 +397,5 @@ describe.skipIf(!haveRedisServer('portcullis limits'))('portcullis limits', () =
       await next.exit
       rmSync(built, { recursive: true })
     }
-  }, 60_000)
+  })
 })

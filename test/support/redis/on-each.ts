@@ -9,5 +9,7 @@ export function onEachRedis(suite: string, define: (backend: RedisBackend) => vo
     describe.skip(suite, () => it('needs a Redis'))
     return
   }
-  for (const backend of redisBackends()) describe(`${suite}, on ${backend.name}`, () => define(backend))
+  // A container may take its time on a busy machine.
+  for (const backend of redisBackends())
+    describe(`${suite}, on ${backend.name}`, { timeout: 60_000 }, () => define(backend))
 }

@@ -113,134 +113,138 @@ async function eachIsNeeded(
   }
 }
 
-describe.skipIf(!haveRedisServer('rights of users'))('the rights of users that README names', () => {
-  let server: RedisServer
-  beforeAll(async () => {
-    server = await startRedis()
-  })
-  afterAll(async () => {
-    await server.close()
-  })
+describe.skipIf(!haveRedisServer('rights of users'))(
+  'the rights of users that README names',
+  { timeout: 60_000 },
+  () => {
+    let server: RedisServer
+    beforeAll(async () => {
+      server = await startRedis()
+    })
+    afterAll(async () => {
+      await server.close()
+    })
 
-  it('are enough for a gateway', async () => {
-    await allow(server, 'portcullis', documented('portcullis'))
-    const faults = collectFaults()
-    await everything(server, {})
-    expect(await denied(server)).toEqual([])
-    expect(faults.stop()).toEqual([])
-  })
+    it('are enough for a gateway', async () => {
+      await allow(server, 'portcullis', documented('portcullis'))
+      const faults = collectFaults()
+      await everything(server, {})
+      expect(await denied(server)).toEqual([])
+      expect(faults.stop()).toEqual([])
+    })
 
-  it('are not more than a gateway needs', async () => {
-    await eachIsNeeded(server, 'portcullis', documented('portcullis'), (over) => everything(server, {}, over))
-  }, 60_000)
+    it('are not more than a gateway needs', async () => {
+      await eachIsNeeded(server, 'portcullis', documented('portcullis'), (over) => everything(server, {}, over))
+    })
 
-  it('name no command that is newer than Redis 6.2', async () => {
-    const client = server.client()
-    const major = Number(/redis_version:(\d+)/.exec(await client.info('server'))?.[1])
-    const all = rights([...documented('portcullis'), ...documented('portcullis-operator')])
-    const names = [...new Set(all)].map((right) => right.slice(1))
-    // Before 7 Redis knew nothing of its own history; then this very server is the proof.
-    const docs = major < 7 ? [] : pairs((await client.call('COMMAND', 'DOCS', ...names)) as unknown[])
-    for (const [name, doc] of docs) {
-      const { since } = Object.fromEntries(pairs(doc as unknown[])) as { readonly since: string }
-      const [first = 0, second = 0] = since.split('.').map(Number)
-      expect([name, first * 100 + second <= 602]).toEqual([name, true])
+    it('name no command that is newer than Redis 6.2', async () => {
+      const client = server.client()
+      const major = Number(/redis_version:(\d+)/.exec(await client.info('server'))?.[1])
+      const all = rights([...documented('portcullis'), ...documented('portcullis-operator')])
+      const names = [...new Set(all)].map((right) => right.slice(1))
+      // Before 7 Redis knew nothing of its own history; then this very server is the proof.
+      const docs = major < 7 ? [] : pairs((await client.call('COMMAND', 'DOCS', ...names)) as unknown[])
+      for (const [name, doc] of docs) {
+        const { since } = Object.fromEntries(pairs(doc as unknown[])) as { readonly since: string }
+        const [first = 0, second = 0] = since.split('.').map(Number)
+        expect([name, first * 100 + second <= 602]).toEqual([name, true])
+      }
+      expect(docs).toHaveLength(major < 7 ? 0 : names.length)
+    })
+
+    it('with a database, are enough with SELECT', async () => {
+      await allow(server, 'portcullis', [...documented('portcullis'), '+select'])
+      await server.client().acl('LOG', 'RESET')
+      await everything(server, { database: 3 })
+      expect(await denied(server)).toEqual([])
+    })
+
+    it('give a gateway nothing outside its prefix, and no other command', async () => {
+      await allow(server, 'portcullis', documented('portcullis'))
+      const client = server.client({ username: 'portcullis', password: PASSWORD })
+      for (const call of [
+        ['set', 'other', '1'],
+        ['eval', "return redis.call('HGET', KEYS[1], 'x')", '1', 'other:x'],
+        ['eval', "return redis.call('KEYS', '*')", '0'],
+        ['keys', '*'],
+        ['flushall'],
+        ['config', 'get', '*'],
+        ['acl', 'whoami'],
+        ['client', 'list'],
+        ['subscribe', 'x'],
+        ['scan', '0'],
+      ] as const)
+        await expect(client.call(call[0], ...call.slice(1))).rejects.toThrow(
+          /NOPERM|No permissions|can't run this command|ACL/,
+        )
+    })
+
+    const operator = async (over = () => false): Promise<void> => {
+      const redis = ['--redis', `redis://portcullis-operator:${PASSWORD}@127.0.0.1:${server.port}`]
+      // Long enough ago that a grant has to keep the counters for longer.
+      const gateway = openRedisStore({ port: server.port }, { now: () => Date.now() - 600_000 })
+      await gateway.store.ready()
+      const { caller: _, ...global } = claimOf('/rule=1:g/s60t', sliding, 100)
+      await reserve(gateway.store, ...claims, { ...global, key: '/rule=1:g/s60t' })
+      await gateway.store.close()
+      for (const args of [
+        ['show', 'a'],
+        ['show', 'shared'],
+        ['show', 'a', '--everywhere'],
+        ['grant', 'a', '5', '--rule', 'r'],
+        ['grant', 'shared', '5'],
+        ['reset', 'shared'],
+      ]) {
+        if (over()) return
+        const err: string[] = []
+        const code = await run(['limits', ...args, ...redis], { out() {}, err: (text) => void err.push(text), env: {} })
+        // Those counters have no rule's name.
+        if (code === EXIT.failed) throw new Error(err.join(''))
+      }
     }
-    expect(docs).toHaveLength(major < 7 ? 0 : names.length)
-  })
 
-  it('with a database, are enough with SELECT', async () => {
-    await allow(server, 'portcullis', [...documented('portcullis'), '+select'])
-    await server.client().acl('LOG', 'RESET')
-    await everything(server, { database: 3 })
-    expect(await denied(server)).toEqual([])
-  })
+    it('are enough for an operator', async () => {
+      await server.client().flushall()
+      await allow(server, 'portcullis-operator', documented('portcullis-operator'))
+      await server.client().acl('LOG', 'RESET')
+      await operator()
+      expect(await denied(server)).toEqual([])
+    })
 
-  it('give a gateway nothing outside its prefix, and no other command', async () => {
-    await allow(server, 'portcullis', documented('portcullis'))
-    const client = server.client({ username: 'portcullis', password: PASSWORD })
-    for (const call of [
-      ['set', 'other', '1'],
-      ['eval', "return redis.call('HGET', KEYS[1], 'x')", '1', 'other:x'],
-      ['eval', "return redis.call('KEYS', '*')", '0'],
-      ['keys', '*'],
-      ['flushall'],
-      ['config', 'get', '*'],
-      ['acl', 'whoami'],
-      ['client', 'list'],
-      ['subscribe', 'x'],
-      ['scan', '0'],
-    ] as const)
-      await expect(client.call(call[0], ...call.slice(1))).rejects.toThrow(
-        /NOPERM|No permissions|can't run this command|ACL/,
-      )
-  })
+    it('are not more than an operator needs', async () => {
+      await eachIsNeeded(server, 'portcullis-operator', documented('portcullis-operator'), operator)
+    })
 
-  const operator = async (over = () => false): Promise<void> => {
-    const redis = ['--redis', `redis://portcullis-operator:${PASSWORD}@127.0.0.1:${server.port}`]
-    // Long enough ago that a grant has to keep the counters for longer.
-    const gateway = openRedisStore({ port: server.port }, { now: () => Date.now() - 600_000 })
-    await gateway.store.ready()
-    const { caller: _, ...global } = claimOf('/rule=1:g/s60t', sliding, 100)
-    await reserve(gateway.store, ...claims, { ...global, key: '/rule=1:g/s60t' })
-    await gateway.store.close()
-    for (const args of [
-      ['show', 'a'],
-      ['show', 'shared'],
-      ['show', 'a', '--everywhere'],
-      ['grant', 'a', '5', '--rule', 'r'],
-      ['grant', 'shared', '5'],
-      ['reset', 'shared'],
-    ]) {
-      if (over()) return
-      const err: string[] = []
-      const code = await run(['limits', ...args, ...redis], { out() {}, err: (text) => void err.push(text), env: {} })
-      // Those counters have no rule's name.
-      if (code === EXIT.failed) throw new Error(err.join(''))
-    }
-  }
-
-  it('are enough for an operator', async () => {
-    await server.client().flushall()
-    await allow(server, 'portcullis-operator', documented('portcullis-operator'))
-    await server.client().acl('LOG', 'RESET')
-    await operator()
-    expect(await denied(server)).toEqual([])
-  })
-
-  it('are not more than an operator needs', async () => {
-    await eachIsNeeded(server, 'portcullis-operator', documented('portcullis-operator'), operator)
-  }, 60_000)
-
-  it('are enough in a cluster whose slots move', async () => {
-    const cluster = await startCluster()
-    const [, extra = ''] = /^Add .*?and `(\+cluster[^`]*)` in a Cluster/m.exec(readText('README.md')) ?? []
-    expect(extra).not.toBe('')
-    for (const each of cluster.servers)
-      await allow(each, 'portcullis', [...documented('portcullis'), ...extra.split(' ')])
-    const user = { username: 'portcullis', password: PASSWORD, cluster_nodes: cluster.nodes }
-    const { store } = openRedisStore(user, { on_store_error: 'deny' })
-    try {
-      await store.ready()
-      const asked = claimOf(caller, sliding, 1)
-      await reserve(store, asked)
-      const { hash } = placeOf('portcullis:', asked)
-      const slot = slotOf(hash)
-      const from = cluster.ownerOf(slot)
-      const to = cluster.servers.find((each) => each !== from) ?? from
-      await cluster.beginMove(slot, to)
-      await cluster.moveKeys(slot, to)
-      expect((await reserve(store, asked)).admitted).toBe(true)
-      await cluster.endMove(slot, to)
-      const result = await reserve(store, asked)
-      expect(await store.settle({ id: 'x', entries: [entryOf(asked, result, 0)] })).toBe(true)
-      for (const each of cluster.servers) expect(await denied(each)).toEqual([])
-    } finally {
-      await store.close()
-      await cluster.close()
-    }
-  })
-})
+    it('are enough in a cluster whose slots move', async () => {
+      const cluster = await startCluster()
+      const [, extra = ''] = /^Add .*?and `(\+cluster[^`]*)` in a Cluster/m.exec(readText('README.md')) ?? []
+      expect(extra).not.toBe('')
+      for (const each of cluster.servers)
+        await allow(each, 'portcullis', [...documented('portcullis'), ...extra.split(' ')])
+      const user = { username: 'portcullis', password: PASSWORD, cluster_nodes: cluster.nodes }
+      const { store } = openRedisStore(user, { on_store_error: 'deny' })
+      try {
+        await store.ready()
+        const asked = claimOf(caller, sliding, 1)
+        await reserve(store, asked)
+        const { hash } = placeOf('portcullis:', asked)
+        const slot = slotOf(hash)
+        const from = cluster.ownerOf(slot)
+        const to = cluster.servers.find((each) => each !== from) ?? from
+        await cluster.beginMove(slot, to)
+        await cluster.moveKeys(slot, to)
+        expect((await reserve(store, asked)).admitted).toBe(true)
+        await cluster.endMove(slot, to)
+        const result = await reserve(store, asked)
+        expect(await store.settle({ id: 'x', entries: [entryOf(asked, result, 0)] })).toBe(true)
+        for (const each of cluster.servers) expect(await denied(each)).toEqual([])
+      } finally {
+        await store.close()
+        await cluster.close()
+      }
+    })
+  },
+)
 
 function collectFaults(): { stop(): unknown[] } {
   const faults: unknown[] = []
