@@ -5,64 +5,9 @@ import { AUDIENCE, ISSUER, type IssuerKey, makeKey, sign } from '../support/jwks
 import { type JwksServer, startJwksServer } from '../support/jwks/server.ts'
 import { type Model, startModel } from '../support/model/index.ts'
 import { chat, codeOf, type Reply } from './support/ask.ts'
-import { IN_IMAGE } from './support/environment.ts'
 import { kongMissing, startKong } from './support/host.ts'
-import type { Kong, KongConfig, PluginConfig } from './support/kong.ts'
-
-/** Both plugins of the plugin server in one process, as an operator adds them to kong.env. */
-const ENV = {
-  KONG_PLUGINS: 'bundled,llm-key,llm-edge,llm-guard,llm-token-limit,llm-scope',
-  KONG_PLUGINSERVER_NAMES: 'llm-token-limit,llm-scope',
-  KONG_PLUGINSERVER_LLM_SCOPE_SOCKET: IN_IMAGE.socket,
-  KONG_PLUGINSERVER_LLM_SCOPE_QUERY_CMD: `${IN_IMAGE.server} dump llm-scope`,
-}
-
-const KEY = 'key-of-ada'
-
-/** Whoever has no key may have a token. */
-const ANONYMOUS_OR_KEY: readonly PluginConfig[] = [
-  { name: 'llm-key' },
-  { name: 'key-auth', config: { key_names: ['apikey'], hide_credentials: true, anonymous: 'guest' } },
-]
-
-const AUTH: readonly PluginConfig[] = [
-  { name: 'llm-key' },
-  { name: 'key-auth', config: { key_names: ['apikey'], hide_credentials: true } },
-]
-
-function guarded(scope: object, ...plugins: readonly PluginConfig[]): PluginConfig[] {
-  return [
-    ...plugins,
-    { name: 'llm-edge' },
-    { name: 'llm-scope', config: scope },
-    { name: 'llm-guard', config: { require: ['llm-scope'] } },
-  ]
-}
-
-interface Route {
-  readonly name: string
-  readonly path: string
-  readonly strip: boolean
-  readonly plugins: readonly PluginConfig[]
-}
-
-function configOf(upstream: string, routes: readonly Route[], tags: readonly string[]): KongConfig {
-  return {
-    _format_version: '3.0',
-    services: [
-      {
-        name: 'llm',
-        url: upstream,
-        retries: 0,
-        routes: routes.map(({ name, path, strip, plugins }) => ({ name, paths: [path], strip_path: strip, plugins })),
-      },
-    ],
-    consumers: [
-      { username: 'guest', tags: ['llm:*'] },
-      { username: 'ada', tags, keyauth_credentials: [{ key: KEY }] },
-    ],
-  }
-}
+import type { Kong } from './support/kong.ts'
+import { ANONYMOUS_OR_KEY, AUTH, configOf, ENV, guarded, KEY } from './support/scope-config.ts'
 
 async function startScopeKong({ upstreamUrl, scope, tags }: ScopeSetup): Promise<ScopeGateway> {
   const plugins = guarded(scope, ...AUTH)
