@@ -61,6 +61,10 @@ export function writeTags({ id, state, issuedAt, expiresAt, rest }: Omit<TagFact
   ]
 }
 
+export function idTag(id: string): string {
+  return ID + id
+}
+
 export function isOurs(tag: string): boolean {
   return tag === STAGED || tag === RETIRED || [ID, ISSUED, EXPIRES].some((prefix) => tag.startsWith(prefix))
 }

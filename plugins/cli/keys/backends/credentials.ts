@@ -2,7 +2,7 @@
 
 import { fingerprintOf, parseKey } from '../../../../policies/api-key/index.ts'
 import type { KeyVersion, ManagedKey } from '../ports.ts'
-import { readTags, type TagFacts, writeTags } from '../tags.ts'
+import { idTag, readTags, type TagFacts, writeTags } from '../tags.ts'
 
 export interface Credential {
   readonly ref: string
@@ -75,7 +75,7 @@ export function lifetimeOf({ issuedAt, expiresAt }: Pick<TagFacts, 'issuedAt' | 
 
 /** Tags of the old credential, once it has a stable id. */
 export function tagsWithId(tags: readonly string[], id: string): string[] {
-  return writeTags({ ...readTags(tags), id })
+  return readTags(tags).id === undefined ? [...tags, idTag(id)] : [...tags]
 }
 
 /** Tags of the new credential that is to take the place of one with these tags. */

@@ -5,7 +5,15 @@ import { PortcullisError } from '../../../../policies/errors.ts'
 import type { Clock } from '../../../../policies/policy.ts'
 import type { KeyBackend, KeyVersion, ManagedKey, MintKey, StagedSecret } from '../ports.ts'
 import { readTags } from '../tags.ts'
-import { type Credential, confirmedTags, groupCredentials, lifetimeOf, stagedTags, tagsWithId } from './credentials.ts'
+import {
+  type Credential,
+  confirmedTags,
+  groupCredentials,
+  idOf,
+  lifetimeOf,
+  stagedTags,
+  tagsWithId,
+} from './credentials.ts'
 import type { AdminCredential, KongAdmin } from './kong-admin.ts'
 
 export interface KongBackendOptions {
@@ -25,9 +33,19 @@ export function createKongBackend({ admin, mint, clock }: KongBackendOptions): K
   /** Ids of credentials, by consumer and stable id. */
   const groups = new Map<string, Set<string>>()
 
+  /** Also of one made by hand whose successor is there: that names it until the old one is tagged itself. */
+  function stableIdOf(credential: AdminCredential): string | undefined {
+    const successor = known.get(successorOf(credential.id))
+    return idOf(credential) ?? (successor === undefined ? undefined : idOf(successor))
+  }
+
   function remember(credential: AdminCredential): void {
     known.set(credential.id, credential)
-    const stable = readTags(credential.tags).id
+    assign(credential)
+  }
+
+  function assign(credential: AdminCredential): void {
+    const stable = stableIdOf(credential)
     if (stable === undefined) return
     const name = nameOf(owners.get(credential.consumerId) ?? credential.consumerId, stable)
     groups.set(name, (groups.get(name) ?? new Set()).add(credential.id))
@@ -42,16 +60,19 @@ export function createKongBackend({ admin, mint, clock }: KongBackendOptions): K
     known.clear()
     groups.clear()
     for (const { id, name } of consumers) owners.set(id, name)
-    for (const credential of credentials) remember(credential)
+    for (const credential of credentials) known.set(credential.id, credential)
+    for (const credential of credentials) assign(credential)
     return credentials.map((credential) => toCredential(credential, readOnly))
   }
 
-  function toCredential({ id, consumerId, key, tags, createdAt }: AdminCredential, readOnly: boolean): Credential {
+  function toCredential(credential: AdminCredential, readOnly: boolean): Credential {
+    const { id, consumerId, key, tags, createdAt } = credential
+    const stable = stableIdOf(credential)
     return {
       ref: id,
       owner: owners.get(consumerId) ?? consumerId,
       key,
-      tags,
+      tags: stable === undefined ? tags : tagsWithId(tags, stable),
       ...(readOnly ? {} : { createdAt: createdAt * 1_000 }),
     }
   }
@@ -76,20 +97,21 @@ export function createKongBackend({ admin, mint, clock }: KongBackendOptions): K
     const version = key.versions.findLast(({ state }) => state === 'current')
     if (version === undefined) return undefined
     const { id, text } = mint(key.id)
-    const first = credentialOf(version)
-    const facts = readTags(first.tags)
-    const old = facts.id === undefined ? await setTags(first, tagsWithId(first.tags, id)) : first
-    const life = lifetimeOf({ issuedAt: facts.issuedAt ?? first.createdAt * 1_000, ...pick(facts.expiresAt) })
+    const old = credentialOf(version)
+    const facts = readTags(old.tags)
+    const life = lifetimeOf({ issuedAt: facts.issuedAt ?? old.createdAt * 1_000, ...pick(facts.expiresAt) })
     const tags = stagedTags(facts.rest, id, wholeSeconds(clock), life)
     const created = { id: successorOf(old.id), consumerId: old.consumerId, key: text, tags }
     if (await admin.create(created)) {
       const credential = { ...created, createdAt: Math.floor(clock.now() / 1_000) }
       remember(credential)
+      assign(old)
       return secretOf(credential, key.owner)
     }
     const other = await admin.credential(old.consumerId, created.id)
     if (other === undefined) throw new PortcullisError('rotated_meanwhile', `${id}: somebody else is changing it`)
     remember(other)
+    assign(old)
     return readTags(other.tags).state === 'staged' ? secretOf(other, key.owner) : undefined
   }
 
@@ -98,7 +120,8 @@ export function createKongBackend({ admin, mint, clock }: KongBackendOptions): K
     const versions = [...ids].flatMap((id) => known.get(id) ?? [])
     const fresh = versions.find(({ key }) => key === secret.reveal())
     if (fresh === undefined) throw new PortcullisError('rotated_meanwhile', `${secret.id}: is gone meanwhile`)
-    for (const old of versions) if (old !== fresh) await setTags(old, confirmedTags(old.tags, false, retireAt))
+    for (const old of versions)
+      if (old !== fresh) await setTags(old, confirmedTags(tagsWithId(old.tags, secret.id), false, retireAt))
     // Last: until here the next run takes it up.
     await setTags(fresh, confirmedTags(fresh.tags, true, retireAt))
   }

@@ -86,6 +86,11 @@ it('issues with what Kong has room for in tags', async () => {
   expect((await keys(['issue', '--consumer', 'nobody'])).err).toContain('no such consumer')
 })
 
+it('does not hide tags that cannot be read', async () => {
+  kong.addCredential(kong.addConsumer('ann'), 'anns-key', ['pc-id:a', 'pc-issued:2026-05-01', 'pc-issued:2026-05-02'])
+  expect((await keys(['audit'])).out).toContain('malformed')
+})
+
 it('takes nothing for removed that is not', async () => {
   const id = kong.addCredential(kong.addConsumer('ann'), 'anns-key', ['pc-id:a'])
   kong.intercept = (method) => (method === 'DELETE' ? { status: 500, body: {} } : undefined)

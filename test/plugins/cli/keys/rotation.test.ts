@@ -310,6 +310,21 @@ it('lets only one of two runs at a time rotate a key of Kong', async () => {
   for (const { secrets } of shelves) for (const { reveal } of secrets) expect(await place.accepts(reveal())).toBe(true)
 })
 
+it('leaves a key of Kong as it is that another run has rotated since it looked', async () => {
+  const world = testWorld()
+  const place = await kinds[1]?.make(world)
+  if (place === undefined) throw new Error('no stand-in')
+  const slow = await place.open(fuseAt(-1))
+  const steps = planRotation(await slow.list(), { issuedBefore: world.now, unknownAge: false, now: world.now })
+  await rotate(place, shelf().output, world.now, fuseAt(-1))
+  const before = await listed(place)
+  const { output, secrets } = shelf()
+  await runRotation({ backend: slow, output, steps, retireAt: world.now + GRACE, progress() {} })
+  expect(secrets).toEqual([])
+  const plain = (keys: readonly ManagedKey[]) => JSON.stringify(keys)
+  expect(plain(await listed(place))).toBe(plain(before))
+})
+
 it('says that a secret of the registry is not valid when somebody else was faster', async () => {
   const world = testWorld()
   const place = await kinds[2]?.make(world)
