@@ -82,6 +82,7 @@ const NOT_FORWARDED: Outcome = { ended: 'not_forwarded' }
 export function createPipeline(policies: readonly NamedInstance[], logger: Logger): Pipeline {
   const byName = new Map(policies.map((policy) => [policy.name, policy.instance]))
   const observes = policies.some((policy) => policy.instance.observe !== undefined)
+  const maxBodyBytes = Math.max(0, ...policies.map((policy) => policy.instance.maxBodyBytes ?? 0))
 
   async function settle(reservations: readonly Reservation[], outcome: Outcome): Promise<void> {
     for (const reservation of reservations) {
@@ -131,7 +132,8 @@ export function createPipeline(policies: readonly NamedInstance[], logger: Logge
     for (const { name, instance } of policies) {
       // Each policy judges what will be forwarded: the body as the policies before it left it.
       const current = body === undefined && provesNothing(proven) ? exchange : changed(exchange, body, proven)
-      const decision = await decideOne(name, instance, current, logger)
+      const { maxBodyBytes: cap = maxBodyBytes } = instance
+      const decision = await decideOne(name, instance, cap < maxBodyBytes ? capped(current, cap) : current, logger)
       if (decision.type === 'reject') {
         await settle(reservations, NOT_FORWARDED)
         const refused = { ...decision, policy: name, ...(verdicts.length === 0 ? {} : { passed: verdicts }), ...proven }
@@ -159,7 +161,6 @@ export function createPipeline(policies: readonly NamedInstance[], logger: Logge
     }
   }
 
-  const maxBodyBytes = Math.max(0, ...policies.map((policy) => policy.instance.maxBodyBytes ?? 0))
   const readsClaims = policies.some((policy) => policy.instance.readsClaims === true)
   return { policies: [...byName.keys()], maxBodyBytes, readsClaims, decide, settle, observes, readReply, observe }
 }
@@ -228,6 +229,19 @@ function changed(exchange: Exchange, body: Uint8Array | undefined, proven: Prove
     header: (name) => exchange.header(name),
     body: () => body ?? exchange.body(),
     caller: () => (provesNothing(proven) ? exchange.caller() : withProven(exchange, proven)),
+  }
+}
+
+/** A body that another policy of the pipeline reads may be more than this one takes. */
+function capped(exchange: Exchange, maxBytes: number): Exchange {
+  return {
+    ...exchange,
+    async body() {
+      const body = await exchange.body()
+      if (body !== undefined && body.length > maxBytes)
+        throw new RefusedRead('request_too_large', `The request body is larger than ${maxBytes} bytes.`)
+      return body
+    },
   }
 }
 

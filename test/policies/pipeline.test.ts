@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { PortcullisError, RefusedRead } from '../../policies/errors.ts'
-import { createPipeline } from '../../policies/pipeline.ts'
+import { createPipeline, verdictsOf } from '../../policies/pipeline.ts'
 import type { Decision, Exchange, Logger, Outcome, PolicyInstance, Reservation } from '../../policies/policy.ts'
 import { channels, type FaultEvent } from '../../policies/telemetry.ts'
 
@@ -111,6 +111,41 @@ describe('pipeline', () => {
     expect(first.settled).toEqual([{ reservation: reservation('first'), outcome: { ended: 'not_forwarded' } }])
     expect(second.settled).toEqual([])
     expect(reached).toBe(false)
+  })
+
+  it('holds each policy to its own size of a body', async () => {
+    const lengths: (number | undefined)[] = []
+    const read: PolicyInstance['decide'] = async (seen) => {
+      lengths.push((await seen.body())?.length)
+      return { type: 'pass' }
+    }
+    const roomy = policy('roomy', read, { maxBodyBytes: 8 })
+    const tight = policy('tight', read, { maxBodyBytes: 7 })
+    const verdict = await createPipeline([roomy, tight], recorder().logger).decide(exchange())
+    expect(lengths).toEqual([8])
+    expect(verdict).toMatchObject({
+      code: 'request_too_large',
+      policy: 'tight',
+      message: expect.stringContaining(' 7 '),
+    })
+  })
+
+  it('tells what every policy said and found out, also when a later one refuses', async () => {
+    const held = { ...refusal, type: 'reject', status: 403, code: 'insufficient_scope', message: 'Held back.' } as const
+    const identity = { consumer: { id: 'c', tags: [], groups: [] }, credential: { id: 'k', tags: [] } }
+    const first = policy('first', () => ({ type: 'pass', reservation: reservation('first') }))
+    const second = policy('second', () => ({ type: 'pass', wouldReject: held, claims: { sub: 'ada' }, identity }))
+    const third = policy('third', () => ({ type: 'pass' }))
+    const said = [
+      { policy: 'first', decision: 'pass', estimated: { input: 1, output: 2 } },
+      { policy: 'second', decision: 'pass', wouldReject: ['insufficient_scope'] },
+    ]
+    const passed = await createPipeline([first, second, third], recorder().logger).decide(exchange())
+    expect(verdictsOf(passed, 'all')).toEqual([...said, { policy: 'third', decision: 'pass' }])
+    const last = policy('last', () => refusal)
+    const refused = await createPipeline([first, second, last], recorder().logger).decide(exchange())
+    expect(refused).toMatchObject({ claims: { sub: 'ada' }, identity })
+    expect(verdictsOf(refused, 'all')).toEqual([...said, { policy: 'last', decision: 'reject', code: refusal.code }])
   })
 
   it('turns a read that shows a refusal into that refusal', async () => {
