@@ -99,7 +99,7 @@ function versionCodes(version: KeyVersion, rules: AuditRules, { fingerprints }: 
     endless: !counts && expiresAt === Number.POSITIVE_INFINITY,
     undelivered: state === 'staged',
     duplicate: fingerprint !== undefined && (fingerprints.get(fingerprint) ?? 0) > 1,
-    weak: secret !== undefined && isWeak(secret, rules.minLength),
+    weak: counts && secret !== undefined && isWeak(secret, rules.minLength),
   })
 }
 

@@ -79,6 +79,11 @@ export function findingData({ code, key, version }: Finding, now: number) {
   }
 }
 
+/** `1 key`, `2 keys`. */
+export function counted(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? '' : 's'}`
+}
+
 function day(time: number): string {
   return new Date(time).toISOString().slice(0, 10)
 }

@@ -6,7 +6,7 @@ import { EXIT } from '../../io.ts'
 import { auditKeys, FINDINGS } from '../../keys/audit.ts'
 import { parseDuration } from '../../keys/duration.ts'
 import { addBackendOptions, type BackendOptions } from '../../keys/open.ts'
-import { asFindingTable, findingData } from '../../keys/report.ts'
+import { asFindingTable, counted, findingData } from '../../keys/report.ts'
 import { asJson, type JsonOption, type Place, withBackend } from './place.ts'
 
 interface AuditOptions extends BackendOptions, JsonOption {
@@ -41,7 +41,9 @@ export function addAudit(keys: Command, place: Place): void {
       const counts = { keys: all.length, errors: broken.length, warnings: findings.length - broken.length }
       if (options.json) io.out(asJson({ ...counts, findings: findings.map((finding) => findingData(finding, now)) }))
       else if (findings.length > 0) io.out(asFindingTable(findings))
-      io.err(`${counts.keys} keys: ${counts.errors} break the policy, ${counts.warnings} warnings.\n`)
+      io.err(
+        `${counted(counts.keys, 'key')}: ${counts.errors} against the policy, ${counted(counts.warnings, 'warning')}.\n`,
+      )
       if (broken.length > 0) finish(EXIT.findings)
     })
   })

@@ -3,7 +3,7 @@
 import type { Command } from 'commander'
 import { addBackendOptions, type BackendOptions } from '../../keys/open.ts'
 import { findEnded } from '../../keys/pruning.ts'
-import { nameData, versionData } from '../../keys/report.ts'
+import { counted, nameData, versionData } from '../../keys/report.ts'
 import { asJson, type JsonOption, type Place, withBackend } from './place.ts'
 
 interface PruneOptions extends BackendOptions, JsonOption {
@@ -28,7 +28,7 @@ export function addPrune(keys: Command, place: Place): void {
         versions.map((version) => ({ ...nameData(key), ...versionData(version, now) })),
       )
       if (options.json) io.out(asJson({ dry_run: options.dryRun === true, removed }))
-      io.err(`${options.dryRun ? 'Would remove' : 'Removed'} ${removed.length} secrets.\n`)
+      io.err(`${options.dryRun ? 'Would remove' : 'Removed'} ${counted(removed.length, 'secret')}.\n`)
       if (backend.afterwards !== undefined && removed.length > 0) io.err(`Now ${backend.afterwards}.\n`)
     })
   })

@@ -5,7 +5,7 @@ import { PortcullisError } from '../../../../policies/errors.ts'
 import type { Io } from '../../io.ts'
 import { addBackendOptions, type BackendOptions, type World } from '../../keys/open.ts'
 import type { ManagedKey } from '../../keys/ports.ts'
-import { nameData } from '../../keys/report.ts'
+import { counted, nameData } from '../../keys/report.ts'
 import { asJson, type JsonOption, type Place, withBackend } from './place.ts'
 
 interface RevokeOptions extends BackendOptions, JsonOption {
@@ -56,7 +56,9 @@ export function addRevoke(keys: Command, place: Place): void {
         throw new PortcullisError('unknown_key', 'there is no such key; --deny-list refuses it all the same')
       const denied = options.denyList ? fingerprints.size : 0
       if (options.json) io.out(asJson({ revoked: meant.map(nameData), denied }))
-      io.err(`Revoked ${meant.length} keys${denied > 0 ? `, and put ${denied} fingerprints on the deny list` : ''}.\n`)
+      io.err(
+        `Revoked ${counted(meant.length, 'key')}${denied > 0 ? `, and put ${counted(denied, 'fingerprint')} on the deny list` : ''}.\n`,
+      )
       if (backend.afterwards !== undefined && meant.length > 0) io.err(`Now ${backend.afterwards}.\n`)
     })
   })

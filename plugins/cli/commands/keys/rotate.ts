@@ -14,7 +14,7 @@ import {
 import type { KeyBackend, StagedSecret } from '../../keys/ports.ts'
 import { createProgress } from '../../keys/progress.ts'
 import { findEnded } from '../../keys/pruning.ts'
-import { nameData } from '../../keys/report.ts'
+import { counted, nameData } from '../../keys/report.ts'
 import { planRotation, runRotation, type Step } from '../../keys/rotation.ts'
 import { asJson, type JsonOption, type Place, withBackend } from './place.ts'
 
@@ -117,10 +117,10 @@ function report({ steps, rotated, ended, retireAt, backend, options, place: { io
   if (options.dryRun) {
     for (const { type, key } of due)
       io.err(`Would ${type === 'resume' ? 'finish' : 'rotate'} ${key.id ?? 'a key without id'} of ${key.owner}.\n`)
-    io.err(`Would rotate ${due.length} keys and remove ${ended} whose grace time is over.\n`)
+    io.err(`Would rotate ${counted(due.length, 'key')} and remove ${ended} whose grace time is over.\n`)
     return
   }
-  io.err(`Rotated ${rotated.length} keys; removed ${ended} whose grace time was over.\n`)
+  io.err(`Rotated ${counted(rotated.length, 'key')}; removed ${ended} whose grace time was over.\n`)
   if (rotated.length > 0) io.err(`The old secrets are valid until ${until}.\n`)
   if (backend.afterwards !== undefined && rotated.length + ended > 0) io.err(`Now ${backend.afterwards}.\n`)
 }

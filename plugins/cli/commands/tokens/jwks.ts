@@ -2,6 +2,7 @@
 
 import type { Command } from 'commander'
 import { PortcullisError } from '../../../../policies/errors.ts'
+import { counted } from '../../keys/report.ts'
 import { asJson, type Place } from './place.ts'
 
 interface JwksOptions {
@@ -27,7 +28,7 @@ export function addJwks(tokens: Command, { io }: Place): void {
       }
       const { serveJwks } = await import('./jwks-server.ts')
       const server = await serveJwks(text, serve)
-      io.err(`Serving ${keys.length} keys at ${server.url}\n`)
+      io.err(`Serving ${counted(keys.length, 'key')} at ${server.url}\n`)
       await server.closed
     })
 }
