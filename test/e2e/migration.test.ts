@@ -1,6 +1,8 @@
 /** Every configuration of the guides on a real Kong: before, in between and after. */
 
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -169,6 +171,42 @@ describe.skipIf(kongMissing)('the guides on a real Kong', () => {
     expect((await send({ ...message, headers: { 'x-api-key': BOB, 'anthropic-version': '2023-06-01' } })).status).toBe(
       200,
     )
+  })
+
+  test.each([
+    { what: 'as it is, shows keys', blanked: false },
+    { what: 'as `portcullis check` advises, shows none', blanked: true },
+  ])('http-log $what', async ({ blanked }) => {
+    const logged: string[] = []
+    const collector = createServer((request, response) => {
+      request.setEncoding('utf8').on('data', (piece: string) => void logged.push(piece))
+      request.on('end', () => response.end())
+    })
+    await new Promise<void>((resolve) => collector.listen(0, '127.0.0.1', resolve))
+    const sensitive = ['request.headers', 'request.querystring', 'request.uri', 'request.url', 'upstream_uri']
+    const fields = Object.fromEntries(sensitive.map((field) => [field, 'return nil']))
+    const plugins = [
+      { name: 'key-auth', config: { key_names: ['apikey'], hide_credentials: true } },
+      { name: 'llm-upstream', config: { headers: { 'x-api-key': '{vault://env/anthropic-api-key}' } } },
+      {
+        name: 'http-log',
+        config: {
+          http_endpoint: `http://127.0.0.1:${(collector.address() as AddressInfo).port}`,
+          ...(blanked ? { custom_fields_by_lua: fields } : {}),
+        },
+      },
+    ]
+    const route = { name: 'anthropic', paths: ['/anthropic'], plugins }
+    await apply({
+      _format_version: '3.0',
+      services: [{ name: 'anthropic', url: model.url, routes: [route] }],
+      consumers: [{ username: 'alice', keyauth_credentials: [{ key: ALICE }] }],
+    })
+    expect((await send({ path: `/anthropic/v1/messages?apikey=${ALICE}`, body: message.body })).status).toBe(200)
+    // The answers to the questions whether it is ready may be in there as well.
+    await until('the record', async () => logged.join('').includes('"status":200'))
+    collector.close()
+    for (const secret of [ALICE, PROVIDER.ANTHROPIC_API_KEY]) expect(logged.join('').includes(secret)).toBe(!blanked)
   })
 
   test('kong/deck adds its plugins to services that are there, and leaves others alone', async () => {

@@ -80,3 +80,11 @@ describe.each(ours)('%s', (path) => {
     expect(secret.find(read(path)).map(({ start, end }) => read(path).slice(start, end))).toEqual([])
   })
 })
+
+test('shows nothing to `portcullis check` as docker compose runs it', async () => {
+  const out: string[] = []
+  const io = { out: (text: string) => void out.push(text), err: (text: string) => void out.push(text), env: {} }
+  const [demo, compose] = ['kong/demo.yml', 'docker-compose.yml'].map((path) => new URL(path, root).pathname)
+  await run(['check', demo ?? '', '--env', compose ?? '', '--fail-on', 'note'], io)
+  expect(out.join('')).toMatch(/^no findings/)
+})
