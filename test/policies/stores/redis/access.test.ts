@@ -152,6 +152,20 @@ describe.skipIf(!haveRedisServer('rights of users'))(
       expect(docs).toHaveLength(major < 7 ? 0 : names.length)
     })
 
+    it('with what is added for them, are enough for the deny list and the registry of keys', () => {
+      const [, both = '', operators = ''] =
+        /both need `([^`]*)` as well, and the operator `([^`]*)`/.exec(readText('README.md')) ?? []
+      const used = ['policies/revocation/scripts.ts', 'policies/api-key/scripts.ts'].flatMap((path) =>
+        [...readText(path).matchAll(/redis\.call\('([A-Z]+)'/g)].map(([, name = '']) => `+${name.toLowerCase()}`),
+      )
+      expect(used.length).toBeGreaterThan(10)
+      const added = both.split(/\s+/)
+      expect(used.filter((right) => ![...documented('portcullis'), ...added].includes(right))).toEqual([])
+      const operator = [...documented('portcullis-operator'), ...added, ...operators.split(/\s+/)]
+      expect(used.filter((right) => !operator.includes(right))).toEqual([])
+      for (const right of added) expect(used).toContain(right)
+    })
+
     it('with a database, are enough with SELECT', async () => {
       await allow(server, 'portcullis', [...documented('portcullis'), '+select'])
       await server.client().acl('LOG', 'RESET')
