@@ -1,19 +1,23 @@
 import { describe } from 'vitest'
 import type { GatewaySetup, GatewayUnderTest } from '../conformance/gateway.ts'
+import { withTokenLimit } from '../conformance/gateway-form.ts'
 import { conformance } from '../conformance/scenarios.ts'
 import { kongMissing, startKong } from './support/host.ts'
-import type { KongConfig } from './support/kong.ts'
+import type { KongConfig, PluginConfig } from './support/kong.ts'
 
-const kongUnderTest: GatewayUnderTest = {
-  name: 'Kong',
-  async start(setup) {
-    const keys = Object.fromEntries(setup.consumers.map(({ name }) => [name, `key-of-${name}`]))
-    const kong = await startKong({ config: configFor(setup, keys) })
-    return { baseUrl: kong.url, keys, stop: () => kong.stop() }
-  },
+/** @param form the plugin under test */
+function kongWith(name: string, form: (tokenLimit: object) => PluginConfig): GatewayUnderTest {
+  return {
+    name,
+    async start(setup) {
+      const keys = Object.fromEntries(setup.consumers.map(({ name }) => [name, `key-of-${name}`]))
+      const kong = await startKong({ config: configFor(setup, form(setup.tokenLimit), keys) })
+      return { baseUrl: kong.url, keys, stop: () => kong.stop() }
+    },
+  }
 }
 
-function configFor(setup: GatewaySetup, keys: Readonly<Record<string, string>>): KongConfig {
+function configFor(setup: GatewaySetup, plugin: PluginConfig, keys: Readonly<Record<string, string>>): KongConfig {
   const authorization = [`authorization:Bearer ${setup.upstreamKey}`]
   return {
     _format_version: '3.0',
@@ -28,8 +32,8 @@ function configFor(setup: GatewaySetup, keys: Readonly<Record<string, string>>):
           { name: 'llm-key' },
           { name: 'key-auth', config: { key_names: ['apikey'], hide_credentials: true } },
           { name: 'llm-edge' },
-          { name: 'llm-token-limit', config: setup.tokenLimit },
-          { name: 'llm-guard', config: { require: ['llm-token-limit'] } },
+          plugin,
+          { name: 'llm-guard', config: { require: [plugin.name] } },
           {
             name: 'request-transformer',
             config: { replace: { headers: authorization }, add: { headers: authorization } },
@@ -45,4 +49,7 @@ function configFor(setup: GatewaySetup, keys: Readonly<Record<string, string>>):
   }
 }
 
-describe.skipIf(kongMissing)('on a real Kong', () => conformance(kongUnderTest))
+describe.skipIf(kongMissing)('on a real Kong', () => {
+  conformance(kongWith('Kong', (config) => ({ name: 'llm-token-limit', config })))
+  conformance(kongWith('Kong with llm-gateway', (config) => ({ name: 'llm-gateway', config: withTokenLimit(config) })))
+})

@@ -1,0 +1,15 @@
+/** The configs of `llm-gateway` with which its scenarios must come out as those of the single policies do. */
+
+/** Every policy that such scenarios do not ask about lets them pass, but judges them all the same. */
+export function withTokenLimit(tokenLimit: object): object {
+  return { ...AROUND, token_limit: tokenLimit }
+}
+
+export function withScope(scope: object): object {
+  return { ...AROUND, scope }
+}
+
+const AROUND = {
+  audit: { sinks: [{ type: 'stdout' }], content: 'redacted', redaction: {}, only_on: ['would_reject'] },
+  api_key: { rotation: { on_unknown_age: 'allow' } },
+} as const
