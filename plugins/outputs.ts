@@ -220,9 +220,20 @@ async function post(request: Parameters<Outputs['post']>[0]): Promise<PostReply>
   return { status: reply.status, ...(seconds >= 0 ? { retryAfterMs: seconds * 1000 } : {}) }
 }
 
+const reopeners = new Set<() => void>()
+
+/** One listener of the process for all files: Node warns of more than ten. */
+function reopenAll(): void {
+  for (const listener of reopeners) listener()
+}
+
 function onReopen(listener: () => void): () => void {
-  process.on('SIGHUP', listener)
-  return () => void process.off('SIGHUP', listener)
+  if (reopeners.size === 0) process.on('SIGHUP', reopenAll)
+  reopeners.add(listener)
+  return () => {
+    reopeners.delete(listener)
+    if (reopeners.size === 0) process.off('SIGHUP', reopenAll)
+  }
 }
 
 export const systemOutputs: Outputs = { files: systemFiles, writeStdout, post, onReopen }

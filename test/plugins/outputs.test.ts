@@ -378,6 +378,18 @@ describe('standard output', () => {
   }, 30_000)
 })
 
+it('many files listen to SIGHUP through one listener, and the last one takes it along', () => {
+  const before = process.listenerCount('SIGHUP')
+  const heard: number[] = []
+  const removals = Array.from({ length: 20 }, (_, index) => systemOutputs.onReopen(() => heard.push(index)))
+  expect(process.listenerCount('SIGHUP')).toBeLessThanOrEqual(before + 1)
+  process.emit('SIGHUP')
+  expect(heard).toHaveLength(20)
+  for (const remove of removals) remove()
+  process.emit('SIGHUP')
+  expect([heard.length, process.listenerCount('SIGHUP')]).toEqual([20, before])
+})
+
 it('every gateway has them', () => {
   expect(createDeps({ logger: createJsonLogger(() => undefined) }).outputs).toBe(systemOutputs)
 })
