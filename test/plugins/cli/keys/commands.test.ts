@@ -315,7 +315,7 @@ describe.skipIf(!haveRedisServer('keys in Redis'))('on a real Redis', () => {
 })
 
 describe('as a process', () => {
-  it('is killed over and over, and finishes all the same', async () => {
+  it('is killed over and over, and finishes all the same', { timeout: 90_000 }, async () => {
     const many = 60
     const lines = Array.from({ length: many }, (_, index) => [
       `  - username: u${index} # ${index}`,
@@ -374,7 +374,7 @@ describe('as a process', () => {
   it.each([
     ['a full disk', '>/dev/full'],
     ['a reader that has left', '| :'],
-  ])('keeps a key that %s did not take for the next run', (_, where) => {
+  ])('keeps a key that %s did not take for the next run', { timeout: 90_000 }, (_, where) => {
     const file = kongFile()
     const command = `"$0" ${MAIN.map((part) => `'${part}'`).join(' ')} issue --consumer bob --file '${file}'`
     const script = `{ sleep 0.2; ${command}; echo "status $?" >&2; } ${where}`

@@ -204,13 +204,17 @@ describe('tokens jwks', () => {
 })
 
 describe('tokens jwks --serve', () => {
-  it('serves the set until it is told to stop', async () => {
+  it('serves the set until it is told to stop', { timeout: 90_000 }, async () => {
     const key = await newKey()
     const args = ['--import', 'tsx', join(ROOT, 'plugins/cli/main.ts'), 'tokens', 'jwks', key, '--serve', '127.0.0.1:0']
     const child = spawn(process.execPath, args, { cwd: ROOT, stdio: ['ignore', 'ignore', 'pipe'] })
     try {
-      const [said] = (await once(child.stderr, 'data')) as [Buffer]
-      const url = /http:\S+/.exec(said.toString())?.[0] ?? ''
+      let said = ''
+      for await (const chunk of child.stderr) {
+        said += String(chunk)
+        if (said.includes('jwks.json\n')) break
+      }
+      const url = /http:\S+/.exec(said)?.[0] ?? ''
       const reply = await fetch(url)
       expect(reply.headers.get('content-type')).toBe('application/jwk-set+json')
       expect(await reply.text()).toBe((await tokens(['jwks', key])).outText)
