@@ -112,9 +112,24 @@ async function createLock(path: string, token: string): Promise<boolean> {
     return true
   } catch (error) {
     if (isCode(error, 'EEXIST')) return false
+    if (NO_LINKS.some((code) => isCode(error, code))) return createPlainLock(path, token)
     throw error
   } finally {
     await rm(temporary, { force: true })
+  }
+}
+
+/** What file systems without hard links say. */
+const NO_LINKS = ['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK']
+
+/** One that is read half written counts as another host's: it is waited for. */
+async function createPlainLock(path: string, token: string): Promise<boolean> {
+  try {
+    await writeFile(path, token, { mode: MODE, flag: 'wx' })
+    return true
+  } catch (error) {
+    if (isCode(error, 'EEXIST')) return false
+    throw error
   }
 }
 

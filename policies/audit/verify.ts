@@ -49,7 +49,9 @@ export async function verifyChain(files: readonly ChainFile[], options: VerifyOp
 
 /** By the number of their first record; a file without any comes first, and has nothing but faults. */
 async function inOrder(files: readonly ChainFile[], key: string): Promise<readonly ChainFile[]> {
-  const known = await Promise.all(files.map(async (file) => ({ file, seq: (await firstRecord(file, key))?.seq ?? 0 })))
+  const known: { readonly file: ChainFile; readonly seq: number }[] = []
+  // One after the other: a system opens only so many files at once.
+  for (const file of files) known.push({ file, seq: (await firstRecord(file, key))?.seq ?? 0 })
   return known.sort((a, b) => a.seq - b.seq).map(({ file }) => file)
 }
 
@@ -148,7 +150,7 @@ interface Line {
 
 const LF = 0x0a
 /** Longer than any record: what is beyond is not kept, and the line is not what was written. */
-const LONGEST_LINE = 8_388_608
+const LONGEST_LINE = 33_554_432
 
 async function* linesOf(chunks: Iterable<Uint8Array> | AsyncIterable<Uint8Array>): AsyncGenerator<Line> {
   let pieces: Uint8Array[] = []
