@@ -30,6 +30,8 @@ export interface ManagedKey {
   /** The operator's own. */
   readonly tags: readonly string[]
   readonly revoked?: boolean
+  /** Whether this text is a secret of it, where the backend keeps hashes only. */
+  readonly recognises?: (text: string) => boolean
   /** Why it cannot be rotated here. */
   readonly fixed?: string
 }

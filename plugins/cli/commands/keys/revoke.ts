@@ -41,8 +41,8 @@ export function addRevoke(keys: Command, place: Place): void {
         fingerprint === undefined
           ? key.id !== undefined && ids.includes(key.id)
           : key.versions.some((version) => version.fingerprint === fingerprint) ||
-            // The registry keeps no fingerprints, but a key says its id.
-            (key.id === named && key.versions.every((version) => version.fingerprint === undefined))
+            // A key says its id, but anybody can write one that says somebody else's.
+            (text !== undefined && key.id === named && key.recognises?.(text) === true)
       const meant = all.filter(isMeant)
       const missing = ids.filter((id) => !meant.some((key) => key.id === id))
       if (missing.length > 0) throw new PortcullisError('unknown_key', `no key has the id ${missing.join(', ')}`)

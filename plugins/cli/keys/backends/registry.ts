@@ -3,7 +3,14 @@
  * not be delivered never does.
  */
 
-import { generateKey, hashKey, type KeyRecord, type KeyRegistry, parseKey } from '../../../../policies/api-key/index.ts'
+import {
+  generateKey,
+  hashKey,
+  type KeyRecord,
+  type KeyRegistry,
+  parseKey,
+  sameHash,
+} from '../../../../policies/api-key/index.ts'
 import { MAX_SECRETS } from '../../../../policies/api-key/record.ts'
 import { PortcullisError } from '../../../../policies/errors.ts'
 import type { Clock, Random } from '../../../../policies/policy.ts'
@@ -72,7 +79,13 @@ export function createRegistryBackend(options: RegistryBackendOptions): KeyBacke
       records.clear()
       for await (const record of registry.list()) records.set(record.id, record)
       const now = clock.now()
-      return [...records.values()].map((record) => keyOf(record, now))
+      return [...records.values()].map((record) => ({
+        ...keyOf(record, now),
+        recognises: (text: string) => {
+          const hash = hashKey(options.pepper(), text)
+          return record.secrets.some((secret) => sameHash(secret.hash, hash))
+        },
+      }))
     },
     async issue({ owner, tags, cidrs, scopes, lifetimeMs }) {
       const pepper = options.pepper()

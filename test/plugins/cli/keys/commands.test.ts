@@ -10,7 +10,13 @@ import { keysIn } from '../../../../plugins/cli/commands/keys/index.ts'
 import { EXIT } from '../../../../plugins/cli/io.ts'
 import { run } from '../../../../plugins/cli/program.ts'
 import { createDeps } from '../../../../plugins/deps.ts'
-import { createRedisRegistry, fingerprintOf, hashKey, parseKey } from '../../../../policies/api-key/index.ts'
+import {
+  createRedisRegistry,
+  fingerprintOf,
+  generateKey,
+  hashKey,
+  parseKey,
+} from '../../../../policies/api-key/index.ts'
 import { createRedisRevocations } from '../../../../policies/revocation/redis.ts'
 import { createRuntime } from '../../../../policies/runtime.ts'
 import { parseConfig } from '../../../../policies/schema/parse.ts'
@@ -264,6 +270,9 @@ describe.skipIf(!haveRedisServer('keys in Redis'))('on a real Redis', () => {
       )
       const [listed] = listedIn(await inRedis(['list', '--json'], { now }))
       expect(listed?.versions.map(({ state }) => state)).toEqual(['current', 'retired'])
+      const forged = generateKey('live', id, deps().random)
+      expect((await inRedis(['revoke', '--key'], { input: forged, now })).errText).toContain('no such key')
+      expect((await registry.find(id))?.revoked).toBeUndefined()
       const revoked = await inRedis(['revoke', '--key', '--deny-list', '--reason', 'leaked'], { input: first, now })
       expect(revoked.code).toBe(EXIT.ok)
       expect((await registry.find(id))?.revoked).toEqual({ at: now, reason: 'leaked' })
