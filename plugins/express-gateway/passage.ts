@@ -243,7 +243,10 @@ function createPassage(request: EgRequest, response: EgResponse, options: Passag
   }
 
   function judging(policy: string, pipeline: Pipeline | undefined, verdict: Promise<Verdict | Reject>): void {
-    judged.push(verdict.then((said) => ({ policy, pipeline, verdict: said })))
+    const judgement = verdict.then((said) => ({ policy, pipeline, verdict: said }))
+    // Whoever asked for the verdict deals with its failure.
+    judgement.catch(() => undefined)
+    judged.push(judgement)
   }
 
   function proven(): Proven {
@@ -251,7 +254,9 @@ function createPassage(request: EgRequest, response: EgResponse, options: Passag
   }
 
   async function end(): Promise<PassageEnd> {
-    const judgements = await Promise.all(judged)
+    const judgements = (await Promise.allSettled(judged)).flatMap((one) =>
+      one.status === 'fulfilled' ? one.value : [],
+    )
     const refusals = judgements.map(({ verdict }) => verdict).filter((verdict) => verdict.type === 'reject')
     return {
       requestId,
