@@ -23,22 +23,26 @@ export interface RedisCluster {
 /** @param args further arguments of every server */
 export async function startCluster(masters = 3, args: readonly string[] = []): Promise<RedisCluster> {
   const servers: RedisServer[] = []
-  const owners = new Map<number, RedisServer>()
-  for (let index = 0; index < masters; index++)
+  try {
     // On any port: ten thousand above it lies the port of the cluster's own bus, which may be taken.
-    servers.push(
-      await startRedis({
-        args: [
-          '--cluster-enabled',
-          'yes',
-          '--cluster-node-timeout',
-          '1500',
-          '--cluster-require-full-coverage',
-          'no',
-          ...args,
-        ],
-      }),
-    )
+    const cluster = [
+      '--cluster-enabled',
+      'yes',
+      '--cluster-node-timeout',
+      '1500',
+      '--cluster-require-full-coverage',
+      'no',
+    ]
+    for (let index = 0; index < masters; index++) servers.push(await startRedis({ args: [...cluster, ...args] }))
+    return await joined(servers)
+  } catch (error) {
+    for (const server of servers) await server.close()
+    throw error
+  }
+}
+
+async function joined(servers: readonly RedisServer[]): Promise<RedisCluster> {
+  const owners = new Map<number, RedisServer>()
   const clients = new Map(servers.map((server) => [server, server.client()]))
   const clientOf = (server: RedisServer): Redis => clients.get(server) ?? server.client()
 
@@ -49,8 +53,8 @@ export async function startCluster(masters = 3, args: readonly string[] = []): P
   }
 
   for (const [index, server] of servers.entries()) {
-    const from = Math.floor((SLOTS * index) / masters)
-    const to = Math.floor((SLOTS * (index + 1)) / masters)
+    const from = Math.floor((SLOTS * index) / servers.length)
+    const to = Math.floor((SLOTS * (index + 1)) / servers.length)
     const slots = Array.from({ length: to - from }, (_, offset) => from + offset)
     await clientOf(server).cluster('ADDSLOTS', ...slots)
     for (const slot of slots) owners.set(slot, server)

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import { EXIT } from '../../../../plugins/cli/io.ts'
 import { run } from '../../../../plugins/cli/program.ts'
 import type { CounterSpec } from '../../../../policies/stores/ports.ts'
@@ -231,6 +231,7 @@ describe.skipIf(!haveRedisServer('rights of users'))(
 
     it('are enough in a cluster whose slots move', async () => {
       const cluster = await startCluster()
+      onTestFinished(() => cluster.close())
       const [, extra = ''] = /^Add .*?and `(\+cluster[^`]*)` in a Cluster/m.exec(readText('README.md')) ?? []
       expect(extra).not.toBe('')
       for (const each of cluster.servers)
@@ -254,7 +255,6 @@ describe.skipIf(!haveRedisServer('rights of users'))(
         for (const each of cluster.servers) expect(await denied(each)).toEqual([])
       } finally {
         await store.close()
-        await cluster.close()
       }
     })
   },
