@@ -25,6 +25,7 @@ export function checkClaims(header: JsonObject, claims: JsonObject, issuer: Issu
 
 function checkType(typ: unknown, issuer: IssuerConfig): void {
   if (typ === undefined && !issuer.require_typ) return
+  if (issuer.types.some((type) => type === typ)) return
   const folded = foldType(String(typ ?? ''))
   if (!issuer.types.some((type) => foldType(type) === folded)) throw new TokenRefused('The token is of another type.')
 }

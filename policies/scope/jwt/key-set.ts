@@ -75,9 +75,9 @@ export function inlineKeySet(text: string, makeChooser: MakeChooser): KeySet {
 }
 
 function foundIn(chooser: KeyChooser, version: number, header: KeyHeader): MaybePromise<FoundKey | undefined> {
-  const found = (key: CryptoKey | undefined) => (key === undefined ? undefined : { key, version })
-  const finding = chooser.find(header)
-  return finding instanceof Promise ? finding.then(found) : found(finding)
+  const found = chooser.find(header)
+  if (found instanceof Promise) return found.then((key) => (key === undefined ? undefined : { key, version }))
+  return found === undefined ? undefined : { key: found, version }
 }
 
 interface Loaded {

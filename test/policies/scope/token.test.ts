@@ -29,6 +29,7 @@ describe('claims', () => {
   it.each([
     ['{"a":1,"a":1}', 'refused'],
     ['{"a":1, "a":2}', 'refused'],
+    ['{"a" :1,"a":2}', 'refused'],
     ['{"a":1,"\\u0061":2}', 'refused'],
     ['{"a":{"b":1,"b":1}}', 'refused'],
     ['{"a":[{"b":1,"b":1}]}', 'refused'],
