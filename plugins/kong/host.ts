@@ -2,6 +2,7 @@
 
 import type { Deps, Logger, Reservation } from '../../policies/policy.ts'
 import { createRuntime } from '../../policies/runtime.ts'
+import { createRecentIds, type RecentIds } from '../../policies/stores/recent-ids.ts'
 import { createDeps, systemClock } from '../deps.ts'
 import { createPipelines, type Pipelines } from './pipelines.ts'
 
@@ -16,6 +17,8 @@ export interface Host {
   readonly pipelines: Pipelines
   /** Whether the server of this process takes settlements in batches; the stock one does not. */
   readonly settlesBatches: boolean
+  /** Requests that those who watch were told of: a batch may come twice. */
+  readonly told: RecentIds
   /** Counts work as open until it is done, so that a shutdown waits for it. Returns the work itself. */
   track<T>(work: Promise<T>): Promise<T>
   readonly openWork: number
@@ -42,6 +45,7 @@ export function createHost(options: HostOptions): Host {
     deadlineMs: options.deadlineMs ?? DEFAULT_DEADLINE_MS,
     onReserved: options.onReserved ?? (() => undefined),
     pipelines: createPipelines(),
+    told: createRecentIds(),
     settlesBatches: options.settlesBatches ?? false,
     track(work) {
       const done = () => void open.delete(settled)

@@ -16,7 +16,8 @@
  * 4. `llm-edge` header_filter sends `reply_headers`; its body_filter follows `tap`.
  * 5. `llm-edge` log (949) sets `report` in every plugin's entry, so that the plugin's log phase needs one read, and
  *    gathers what an observer needs under `portcullis_ending` (see ending.ts). An entry with `batch` it settles itself,
- *    through `portcullis.Settle` of the plugin server (see server/settle-batch.ts), and Kong then skips that log phase.
+ *    through `portcullis.Settle` of the plugin server (see server/settle-batch.ts), and Kong then skips that log phase;
+ *    one with `observes` is told in the same message how the request ended.
  */
 
 import { PortcullisError } from '../../policies/errors.ts'
@@ -147,6 +148,8 @@ export interface PluginEntry {
   readonly verdicts?: string
   /** The server takes the settlement from `llm-edge` in a batch, so that Kong need not run the plugin's log phase. */
   readonly batch?: true
+  /** With `batch`: the plugin watches how requests end, and is told in the same message. */
+  readonly observes?: true
   /** Set by `llm-edge` log. */
   readonly report?: Report
 }
@@ -240,6 +243,7 @@ export interface EntryParts {
   readonly tap: { readonly protocol: string; readonly text: string } | undefined
   readonly reservations: readonly Reservation[]
   readonly batch?: boolean
+  readonly observes?: boolean
   readonly claims?: Claims | undefined
   readonly identity?: Identity | undefined
   /** Codes of what shadow mode held back. */
@@ -257,6 +261,7 @@ export function makeEntry(parts: EntryParts): PluginEntry {
     ...(parts.reservations.length === 0 ? {} : { reservations: varied(JSON.stringify(parts.reservations)) }),
     ...(parts.claims === undefined ? {} : { claims: JSON.stringify(parts.claims) }),
     ...(parts.batch ? { batch: true as const } : {}),
+    ...(parts.batch && parts.observes ? { observes: true as const } : {}),
     ...(parts.identity === undefined ? {} : { identity: JSON.stringify(parts.identity) }),
     ...(parts.wouldReject === undefined || parts.wouldReject.length === 0 ? {} : { would_reject: parts.wouldReject }),
     ...(parts.verdicts === undefined || parts.verdicts.length < 2 ? {} : { verdicts: JSON.stringify(parts.verdicts) }),

@@ -84,6 +84,46 @@ check.case("has nothing to say of an entry that holds nothing", function()
   check.equal(ngx.ctx.plugins.log[3].name, "llm-edge")
 end)
 
+check.case("tells a plugin that watches what Kong's log data would, and what every plugin said", function()
+  local seen = server({ OK })
+  kong.ctx = { shared = { portcullis_facts = {
+    request_id = "r-1", method = "POST", path = "/v1/chat/completions", address = "192.0.2.7",
+    consumer = { id = "c-1", username = "ada", tags = { "gold" } }, credential = { id = "k-1", fingerprint = "f00d" },
+    route = { id = "route-1", name = "llm" },
+  } } }
+  ngx.var = { request_time = "0.250" }
+  local entry = ended()
+  ngx.ctx.KONG_PROCESSING_START, ngx.ctx.KONG_WAITING_TIME = 1000, 20
+  entry.observes = true
+  settle.take_over(entry, { version = 1, report = entry.report, entries = {
+    { plugin = "p", protocol = "openai-chat", reservations = "[1]", verdicts = "[]" },
+    { plugin = "other", reservations = "[2]", would_reject = { "insufficient_scope" } },
+  } })
+  seen.fire()
+  local told = seen.messages[1].records[1].seen
+  check.equal(told.entries[1].reservations, nil)
+  check.equal(told.entries[1].verdicts, "[]")
+  check.equal(told.entries[2].reservations, "[2]")
+  check.equal(told.entries[2].would_reject[1], "insufficient_scope")
+  check.equal(json.encode(told.data), '{"authenticated_entity":{"id":"k-1"},"client_ip":"192.0.2.7",'
+    .. '"consumer":{"id":"c-1","username":"ada"},"latencies":{"proxy":20,"request":250},'
+    .. '"request":{"id":"r-1","method":"POST"},"response":{"status":200},'
+    .. '"route":{"id":"route-1","name":"llm"},"started_at":1000,"upstream_uri":"/v1/chat/completions"}')
+  check.equal(ngx.ctx.plugins.log[3].name, "llm-edge")
+end)
+
+check.case("tells a plugin that watches also of a request for which it holds nothing", function()
+  local seen = server({ OK })
+  kong.ctx, ngx.var = { shared = { portcullis_facts = { request_id = "r-1" } } }, { request_time = "0.001" }
+  local entry = ended()
+  ngx.ctx.KONG_PROCESSING_START = 1000
+  entry.reservations, entry.observes = nil, true
+  settle.take_over(entry, { version = 1, report = entry.report, entries = { { plugin = "p" } } })
+  seen.fire()
+  check.equal(seen.messages[1].records[1].reservations, nil)
+  check.equal(seen.messages[1].records[1].seen.data.request.id, "r-1")
+end)
+
 check.case("tells a server that was started since the config of what it does not know", function()
   local seen = server({ '[1,0,null,{"unknown":[2]}]', OK })
   settle.take_over(ended())

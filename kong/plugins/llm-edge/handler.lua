@@ -171,7 +171,7 @@ function LlmEdge.log()
   shared.portcullis_ending = { version = 1, report = ended, refusal = shared.portcullis_refusal, entries = entries }
   each_entry(function(entry)
     if entry.batch then
-      local ok, fault = pcall(settle.take_over, entry)
+      local ok, fault = pcall(settle.take_over, entry, shared.portcullis_ending)
       if not ok then
         kong.log.err("the settlement is left to Kong: ", fault)
       end

@@ -33,6 +33,40 @@ local function place_in_log_phase(name)
   return place, queue
 end
 
+local function members(from, ...)
+  local picked = {}
+  for _, name in ipairs({ ... }) do
+    picked[name] = from and from[name]
+  end
+  return next(picked) and picked
+end
+
+--- For a plugin that watches how requests end: the parts of Kong's log data that it reads (`readLogged` of
+-- plugins/kong/adapter/observe.ts), and what every plugin said. Its own reservations are in the record already.
+local function seen_of(name, ending)
+  local facts, entries = kong.ctx.shared.portcullis_facts, setmetatable({}, cjson.array_mt)
+  for i, entry in ipairs(ending.entries) do
+    entries[i] = members(entry, "plugin", "would_reject", "verdicts", "claims", "identity")
+    entries[i].reservations = entry.plugin ~= name and entry.reservations or nil
+  end
+  return {
+    refusal = ending.refusal,
+    entries = entries,
+    data = {
+      request = { id = facts.request_id, method = facts.method },
+      upstream_uri = facts.path,
+      route = members(facts.route, "id", "name"),
+      service = members(facts.service, "id", "name"),
+      consumer = members(facts.consumer, "id", "username"),
+      authenticated_entity = members(facts.credential, "id"),
+      client_ip = facts.address,
+      started_at = ngx.ctx.KONG_PROCESSING_START or ngx.req.start_time() * 1000,
+      latencies = { request = tonumber(ngx.var.request_time) * 1000, proxy = ngx.ctx.KONG_WAITING_TIME },
+      response = { status = ending.report.status },
+    },
+  }
+end
+
 --- Sends one request of MessagePack-RPC; returns its result, or nil and why not.
 local function call(socket, text)
   local connection = ngx.socket.tcp()
@@ -78,9 +112,12 @@ end
 --- About as long as the record's JSON.
 local function size_of(record)
   local tap = record.report.tap or {}
-  local bytes = 500 + #record.reservations + #(tap.usage_json or "")
+  local bytes = 500 + #(record.reservations or "") + #(tap.usage_json or "")
   for _, event in ipairs(tap.events or {}) do
     bytes = bytes + #event
+  end
+  for _, entry in ipairs(record.seen and record.seen.entries or {}) do
+    bytes = bytes + 500 + #(entry.reservations or "") + #(entry.claims or "") + #(entry.identity or "")
   end
   return bytes
 end
@@ -130,8 +167,8 @@ local function flush(_, socket)
 end
 
 --- Settles an entry in Kong's stead, and keeps Kong from running its plugin's log phase for this request. Leaves both to
--- Kong when it cannot.
-function _M.take_over(entry)
+-- Kong when it cannot. `ending` is what a plugin that watches is told of.
+function _M.take_over(entry, ending)
   local name = entry.mark.plugin
   local place, log_phase = place_in_log_phase(name)
   local socket = socket_of(name)
@@ -143,13 +180,14 @@ function _M.take_over(entry)
   if queue.tail - queue.head + 1 >= MAX_QUEUED then
     return
   end
-  if entry.reservations then
+  if entry.reservations or entry.observes then
     local record = {
       plugin = name,
       plugin_id = entry.mark.plugin_id,
       protocol = entry.protocol,
       reservations = entry.reservations,
       report = entry.report,
+      seen = entry.observes and seen_of(name, ending) or nil,
     }
     if not queue.busy then
       local ok, err = (_G.native_timer_at or ngx.timer.at)(GATHER_SECONDS, flush, socket)

@@ -77,7 +77,12 @@ const CLIENT_CLOSED = 499
 
 /** @throws {SyntaxError} when the text is no JSON. */
 export function readLogged(text: string): LoggedRequest {
-  const data = members(JSON.parse(text))
+  return loggedOf(JSON.parse(text))
+}
+
+/** @param logged Kong's log data, or the parts of it that `llm-edge` tells with a settlement */
+export function loggedOf(logged: unknown): LoggedRequest {
+  const data = members(logged)
   const { route, service, consumer, latencies, request, response } = data
   const status = count(members(response).status)
   const path = word(data.upstream_uri)?.split('?', 1)[0]
@@ -131,16 +136,13 @@ function present<K extends string, V>(name: K, value: V | undefined): { readonly
 
 export interface EndedRequest {
   readonly ending: ReadEnding
-  /** JSON text of Kong's log data. */
-  readonly serialized: string
+  readonly logged: LoggedRequest
   readonly outcome: Outcome
   /** Of the watching plugin, given back ones included. */
   readonly reservations: readonly Reservation[]
 }
 
-/** @throws {SyntaxError} when the log data is no JSON. */
-export function endingOf({ ending, serialized, outcome, reservations }: EndedRequest): Ending {
-  const { caller, ...logged } = readLogged(serialized)
+export function endingOf({ ending, logged: { caller, ...logged }, outcome, reservations }: EndedRequest): Ending {
   const found = ending.refusal === undefined ? ending.entries : [...ending.entries, ending.refusal]
   const claims = found.findLast((one) => one.claims !== undefined)?.claims
   const identity = found.findLast((one) => one.identity !== undefined)?.identity

@@ -6,7 +6,7 @@ import type { Pipeline } from '../../../policies/pipeline.ts'
 import type { Logger, Outcome } from '../../../policies/policy.ts'
 import { publish } from '../../../policies/telemetry.ts'
 import { entryKey, type ReadEntry, type Report, readEntry } from '../shared-context.ts'
-import { endingOf, gatherEnding } from './observe.ts'
+import { endingOf, gatherEnding, readLogged } from './observe.ts'
 import { outcomeOf, outcomeOfSerialized, readSerialized } from './outcome.ts'
 import type { KongPdk } from './pdk.ts'
 
@@ -60,7 +60,8 @@ async function settleAndTell(kong: KongPdk, { plugin, pipeline }: SettleOptions)
   const ended = await outcome({ report: ending.report, protocol: own?.protocol }, async () => text)
   const givenBack = ending.refusal?.plugin === plugin ? ending.refusal.held : []
   if (own !== undefined) await pipeline.settle(own.reservations, ended)
-  pipeline.observe(endingOf({ ending, serialized: text, outcome: ended, reservations: own?.reservations ?? givenBack }))
+  const reservations = own?.reservations ?? givenBack
+  pipeline.observe(endingOf({ ending, logged: readLogged(text), outcome: ended, reservations }))
 }
 
 /** @param protocol of the tap plan, by which the tap's report is read. */

@@ -1,8 +1,11 @@
 /** `portcullis.Settle`: what `llm-edge` tells of requests that are over, many in one message (its `settle.lua`). */
 
 import { PortcullisError } from '../../../policies/errors.ts'
+import type { Pipeline } from '../../../policies/pipeline.ts'
 import { publish } from '../../../policies/telemetry.ts'
+import { endingOf, loggedOf } from '../adapter/observe.ts'
 import { outcomeSeen } from '../adapter/settle.ts'
+import { readEnding } from '../ending.ts'
 import type { Host } from '../host.ts'
 import { CONTRACT_VERSION, isObject, readEntry } from '../shared-context.ts'
 import { RpcError } from './instances.ts'
@@ -19,6 +22,8 @@ interface BatchRecord {
   readonly plugin: string
   readonly pluginId: string
   readonly entry: unknown
+  /** For those who watch how requests end; absent when the plugin does not. */
+  readonly seen: Readonly<Record<string, unknown>> | undefined
 }
 
 /**
@@ -36,9 +41,7 @@ export async function settleBatch(argument: unknown, host: Host, start: StartPlu
       return
     }
     try {
-      const entry = readEntry(record.plugin, record.entry)
-      if (entry?.report !== undefined)
-        await pipeline.settle(entry.reservations, outcomeSeen(entry.report, entry.protocol))
+      await settleOne(record, pipeline, host)
     } catch (error) {
       const code = error instanceof PortcullisError ? error.code : 'internal_error'
       host.deps.logger.error('settlement fault', { plugin: record.plugin, code })
@@ -50,6 +53,21 @@ export async function settleBatch(argument: unknown, host: Host, start: StartPlu
     host.deps.logger.error('requests cannot be settled: their config is refused', { requests: unknown.length })
   return { unknown }
 }
+
+async function settleOne({ plugin, entry, seen }: BatchRecord, pipeline: Pipeline, host: Host): Promise<void> {
+  const { report, protocol, reservations } = readEntry(plugin, entry) ?? NO_ENTRY
+  if (report === undefined) return
+  const outcome = outcomeSeen(report, protocol)
+  await pipeline.settle(reservations, outcome)
+  if (seen === undefined || !pipeline.observes) return
+  const ending = readEnding({ version: CONTRACT_VERSION, report, refusal: seen.refusal, entries: seen.entries })
+  const [first] = reservations
+  if (ending === undefined || (first !== undefined && host.told.has(first.id))) return
+  if (first !== undefined) host.told.add(first.id, host.deps.clock.monotonic())
+  pipeline.observe(endingOf({ ending, logged: loggedOf(seen.data), outcome, reservations }))
+}
+
+const NO_ENTRY = { report: undefined, protocol: undefined, reservations: [] }
 
 function readBatch(argument: unknown) {
   const message = parse(argument)
@@ -73,9 +91,10 @@ function listOf(value: unknown): readonly unknown[] {
 
 function readRecord(value: unknown): BatchRecord {
   if (!isObject(value)) throw notOne()
-  const { plugin, plugin_id: pluginId, protocol, reservations, report } = value
+  const { plugin, plugin_id: pluginId, protocol, reservations, report, seen } = value
   if (typeof plugin !== 'string' || typeof pluginId !== 'string') throw notOne()
-  return { plugin, pluginId, entry: { version: CONTRACT_VERSION, protocol, reservations, report } }
+  if (seen !== undefined && !isObject(seen)) throw notOne()
+  return { plugin, pluginId, entry: { version: CONTRACT_VERSION, protocol, reservations, report }, seen }
 }
 
 function readConfig(value: unknown): { readonly plugin: string; readonly config: string } {

@@ -2,7 +2,7 @@
 
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { FACTS_KEY, type Facts } from '../../../plugins/kong/shared-context.ts'
+import { entryKey, FACTS_KEY, type Facts } from '../../../plugins/kong/shared-context.ts'
 import { createRequest, type KongRequest } from '../../support/kong-client/request.ts'
 import type { PluginConfig } from '../../support/kong-client/worker.ts'
 
@@ -100,8 +100,12 @@ export function llmRequest(change: Partial<Facts> = {}): KongRequest {
 }
 
 /** What `llm-edge` leaves for the log phase of a request that was answered. */
-export function answered(request: KongRequest, usage: Readonly<Record<string, number>>): void {
-  const key = 'portcullis_llm_token_limit'
+export function answered(
+  request: KongRequest,
+  usage: Readonly<Record<string, number>>,
+  plugin = 'llm-token-limit',
+): void {
+  const key = entryKey(plugin)
   const report = {
     version: 1,
     status: 200,

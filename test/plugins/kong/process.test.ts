@@ -250,7 +250,7 @@ describe('settlements that llm-edge sends in a batch', () => {
   async function letThrough(worker: Worker, plugin: PluginConfig): Promise<KongRequest> {
     const request = llmRequest()
     expect(await worker.access(request, plugin)).toBe('done')
-    answered(request, { prompt_tokens: 10, completion_tokens: 5 })
+    answered(request, { prompt_tokens: 10, completion_tokens: 5 }, plugin.plugin)
     return request
   }
 
@@ -293,9 +293,53 @@ describe('settlements that llm-edge sends in a batch', () => {
     await until(() => second.stderr().includes('requests cannot be settled: their config is refused'))
   })
 
+  test('tell who watches, once, what Kong’s log data would', async () => {
+    await start()
+    const sinks = [{ type: 'file', path: join(directory, 'audit.ndjson'), flush_ms: 0 }]
+    const minute = { name: 'tokens', limit: 1_000, window_seconds: 60 }
+    const config = { audit: { sinks, redaction: {} }, scope: { mode: 'shadow' }, token_limit: { limits: [minute] } }
+    const plugin: PluginConfig = {
+      plugin: 'llm-gateway',
+      id: 'g',
+      seq: 1,
+      config: JSON.stringify({ __plugin_id: 'g', ...config }),
+    }
+    const request = await letThrough(kong(), plugin)
+    const entry = request.shared.get(entryKey('llm-gateway')) as PluginEntry
+    expect(entry).toMatchObject({ batch: true, observes: true })
+    const data = {
+      request: { id: 'r-1', method: 'POST' },
+      upstream_uri: '/v1/chat/completions',
+      route: { id: 'route-1', name: 'llm' },
+      client_ip: '192.0.2.7',
+      started_at: 1_700_000_000_000,
+      latencies: { request: 250, proxy: 20 },
+      response: { status: 200 },
+    }
+    const seen = { data, entries: [{ plugin: 'llm-gateway', verdicts: entry.verdicts }] }
+    const records = [{ ...recordOf(request, plugin), seen }]
+    for (let time = 0; time < 2; time++)
+      expect(await settle({ records })).toEqual({ error: null, result: { unknown: [] } })
+    const lines = () => readFileSync(join(directory, 'audit.ndjson'), 'utf8').trim().split('\n')
+    await until(() => existsSync(join(directory, 'audit.ndjson')) && lines()[0] !== '')
+    expect(lines()).toHaveLength(1)
+    expect(JSON.parse(lines()[0] ?? '')).toMatchObject({
+      time: '2023-11-14T22:13:20.000Z',
+      'portcullis.decision': 'pass',
+      'portcullis.would_reject': [expect.any(String)],
+      'portcullis.ended': 'complete',
+      'portcullis.route.name': 'llm',
+      'portcullis.duration_ms': 250,
+      'portcullis.upstream.duration_ms': 20,
+      'http.response.status_code': 200,
+      'gen_ai.usage.output_tokens': 5,
+    })
+  })
+
   test.each([
     'no JSON',
     '[]',
+    '{"version":1,"records":[{"plugin":"p","plugin_id":"a","seen":[]}],"configs":[]}',
     '{"version":2,"records":[],"configs":[]}',
     '{"version":1,"records":{},"configs":[]}',
     '{"version":1,"records":[{"plugin":1,"plugin_id":"a"}],"configs":[]}',
