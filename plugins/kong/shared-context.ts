@@ -70,6 +70,8 @@ export const FACT_HEADERS = [
 /** `kong.ctx.shared.portcullis_facts`: the request as the upstream will get it. Written once, by `llm-edge` access. */
 export interface Facts {
   readonly version: typeof CONTRACT_VERSION
+  /** Means nothing: varies the length of the message. */
+  readonly filler?: string
   /** `ngx.var.kong_request_id`. */
   readonly request_id: string
   /** As sent, in upper case. */

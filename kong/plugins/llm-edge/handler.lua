@@ -32,12 +32,18 @@ function LlmEdge.access(_, conf)
   kong.ctx.shared.portcullis_facts = facts
 end
 
+--- Not Kong's get_header, which reads every header of the reply for one.
+local function reply_header(name)
+  local value = ngx.header[name]
+  return type(value) == "table" and table.concat(value, ", ") or value
+end
+
 local function begin_tap(plan)
   if kong.response.get_source() ~= "service" then
     return
   end
   local may_cut = plan.stream and plan.max_output_tokens
-  local decoder = inflate.decoder(kong.response.get_header("content-encoding"))
+  local decoder = inflate.decoder(reply_header("content-encoding"))
   if decoder == false and may_cut then
     kong.response.clear_header("content-encoding")
     return refuse("llm-edge", "policy_unavailable", "The reply is compressed in a way that nobody here can read.")
@@ -90,7 +96,7 @@ function LlmEdge.header_filter()
   each_entry(function(entry)
     local ok, err = pcall(function()
       for _, header in ipairs(entry.reply_headers and assert(cjson.decode(entry.reply_headers)) or {}) do
-        kong.response.set_header(header[1], header[2])
+        ngx.header[header[1]] = header[2]
       end
       plan = entry.tap and stricter(plan, plan_of(entry.tap)) or plan
     end)

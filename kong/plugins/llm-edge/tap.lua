@@ -287,10 +287,16 @@ end
 
 --- Begins a tap on a reply. Its `report` is kept up to date, because a reply that breaks off has no last piece.
 function _M.new(plan)
-  return {
-    plan = plan, report = { ended = "open" },
+  -- The same for every reply that follows this plan.
+  local lookups = plan.lookups or {
     text_keys = set(plan.text_keys), skip_keys = set(plan.skip_keys), final_types = set(plan.final_types or {}),
     some_text = plan.text_keys[1] and cjson.encode({ [plan.text_keys[1]] = "." }),
+  }
+  plan.lookups = lookups
+  return {
+    plan = plan, report = { ended = "open" },
+    text_keys = lookups.text_keys, skip_keys = lookups.skip_keys, final_types = lookups.final_types,
+    some_text = lookups.some_text,
     line = {}, width = 0, data = {}, size = 0, held = {}, holds = may_hold(plan),
     depth = 0,
   }

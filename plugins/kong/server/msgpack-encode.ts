@@ -1,4 +1,7 @@
-/** MessagePack as Kong's Lua reads it. */
+/**
+ * MessagePack as Kong's Lua reads it best: lua-MessagePack makes a new function for every value whose size or number is
+ * part of its type byte, which costs garbage and keeps LuaJIT from compiling, so those forms are not used.
+ */
 
 const MAX_DEPTH = 64
 /** Kept from one message to the next; a larger one grows its own. */
@@ -50,17 +53,17 @@ function object(sink: Sink, value: object | null, depth: number): void {
   if (value === null) {
     put(sink, 0xc0)
   } else if (value instanceof Uint8Array) {
-    header(sink, value.length, undefined, 0xc4, 0xc5, 0xc6)
+    header(sink, value.length, 0xc4, 0xc5, 0xc6)
     reserve(sink, value.length)
     sink.bytes.set(value, sink.length)
     sink.length += value.length
   } else if (Array.isArray(value)) {
-    header(sink, value.length, [0x90, 15], undefined, 0xdc, 0xdd)
+    header(sink, value.length, undefined, 0xdc, 0xdd)
     for (const element of value) write(sink, element, depth + 1)
   } else {
     const members = value as Readonly<Record<string, unknown>>
     const keys = Object.keys(members).filter((key) => members[key] !== undefined)
-    header(sink, keys.length, [0x80, 15], undefined, 0xde, 0xdf)
+    header(sink, keys.length, undefined, 0xde, 0xdf)
     for (const key of keys) {
       text(sink, key)
       write(sink, members[key], depth + 1)
@@ -70,22 +73,13 @@ function object(sink: Sink, value: object | null, depth: number): void {
 
 function text(sink: Sink, value: string): void {
   const length = Buffer.byteLength(value)
-  header(sink, length, [0xa0, 31], 0xd9, 0xda, 0xdb)
+  header(sink, length, 0xd9, 0xda, 0xdb)
   reserve(sink, length)
   sink.length += sink.bytes.write(value, sink.length, length, 'utf8')
 }
 
-/** @param fixed type byte and largest size of the form that holds the size itself. */
-function header(
-  sink: Sink,
-  size: number,
-  fixed: readonly [type: number, max: number] | undefined,
-  type8: number | undefined,
-  type16: number,
-  type32: number,
-): void {
-  if (fixed !== undefined && size <= fixed[1]) put(sink, fixed[0] | size)
-  else if (type8 !== undefined && size < 0x100) unsigned(sink, type8, size, 1)
+function header(sink: Sink, size: number, type8: number | undefined, type16: number, type32: number): void {
+  if (type8 !== undefined && size < 0x100) unsigned(sink, type8, size, 1)
   else if (size < 0x10000) unsigned(sink, type16, size, 2)
   else unsigned(sink, type32, size, 4)
 }
@@ -96,8 +90,7 @@ function number(sink: Sink, value: number): void {
     reserve(sink, 8)
     sink.length = sink.bytes.writeDoubleBE(value, sink.length)
   } else if (value >= 0) {
-    if (value < 0x80) put(sink, value)
-    else if (value < 0x100) unsigned(sink, 0xcc, value, 1)
+    if (value < 0x100) unsigned(sink, 0xcc, value, 1)
     else if (value < 0x10000) unsigned(sink, 0xcd, value, 2)
     else if (value < 0x100000000) unsigned(sink, 0xce, value, 4)
     else wide(sink, 0xcf, value)

@@ -67,6 +67,10 @@ return function(request)
     ctx = request.ctx or {},
     arg = {},
     status = request.status or 200,
+    header = setmetatable({}, {
+      __index = function(_, name) return seen.reply_headers[name] end,
+      __newindex = function(_, name, value) seen.reply_headers[name] = value end,
+    }),
     encode_base64 = function(text) return "base64(" .. text .. ")" end,
     req = {
       get_headers = function() return headers, request.truncated and "truncated" or nil end,

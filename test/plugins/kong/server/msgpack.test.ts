@@ -122,7 +122,7 @@ describe('FrameScanner', () => {
 })
 
 describe('FrameReader', () => {
-  const frame = encode([0, 7, 'plugin.Step', [{ EventId: 2 ** 48, Data: Buffer.alloc(300, 5) }]])
+  const frame = Buffer.from(referenceEncode([0, 7, 'plugin.Step', [{ EventId: 2 ** 48, Data: Buffer.alloc(300, 5) }]]))
 
   test('gives a frame that comes byte by byte', () => {
     const reader = new FrameReader(10_000)
@@ -147,7 +147,9 @@ describe('FrameReader', () => {
   })
 
   test('copies a large frame a bounded number of times', () => {
-    const large = encode([0, 7, 'plugin.Step', [{ EventId: 1, Data: Buffer.alloc(8 * 1_048_576, 1) }]])
+    const large = Buffer.from(
+      referenceEncode([0, 7, 'plugin.Step', [{ EventId: 1, Data: Buffer.alloc(8 * 1_048_576, 1) }]]),
+    )
     const reader = new FrameReader(16 * 1_048_576)
     let held: ArrayBufferLike | undefined
     let moves = 0
