@@ -152,3 +152,11 @@ test('a secret in the place of a protocol’s word is masked, a dated model’s 
   for (const model of ['gpt-4o-2024-08-06', 'gpt-4.1-2025-04-14', 'us.anthropic.claude-3-5-sonnet-v2:0', 'o3'])
     expect(redactBody({ model }).body).toEqual({ model })
 })
+
+test('an API’s own times are no national numbers, and a number elsewhere may be one', () => {
+  // A number of ten digits that passes for an account's, as many a second does.
+  const body = { created: 1_795_437_904, choices: [{ created_at: 1_795_437_904 }] }
+  expect(redactBody(body)).toEqual({ body, findings: [] })
+  const { findings } = redactBody({ choices: 1_795_437_904, created: 4_111_111_111_111_111 })
+  expect(findings.map(({ path }) => path)).toEqual(['/choices', '/created'])
+})
