@@ -49,7 +49,7 @@ describe.skipIf(kongMissing).each([1, 2])('reloads and quiet, %i workers', (work
   test('POST /config and an idle minute forget no counter', async () => {
     const first = await ask(kong, { route: 'small', key: KEYS.bob })
     expect(first.status).toBe(200)
-    await until('it is settled', async () => (await metrics()).sum('portcullis_kong_open_work') === 0)
+    await untilSettled()
     await kong.apply(config)
     const after = await ask(kong, { route: 'small', key: KEYS.bob })
     // Kong forgets plugin instances that nobody called for a minute.
@@ -113,12 +113,7 @@ describe.skipIf(kongMissing).each([1, 2])('reloads and quiet, %i workers', (work
       expect((await ask(kong, { route: 'b' })).status).toBe(200)
       return (await metrics()).sum('portcullis_kong_connections') > 0
     })
-    // Kong tells of ended requests some milliseconds later, in batches.
-    await until('all before is settled', async () => {
-      const before = (await metrics()).sum('portcullis_settlements_total')
-      await sleep(500)
-      return (await metrics()).sum('portcullis_settlements_total') === before
-    })
+    await untilSettled()
     const settled = await settledBy(async () => {
       const open: Promise<OpenStream>[] = []
       for (let wave = 0; wave < count / 20; wave++) {
@@ -139,6 +134,15 @@ describe.skipIf(kongMissing).each([1, 2])('reloads and quiet, %i workers', (work
     })
   })
 })
+
+/** Kong tells of ended requests some milliseconds later, in batches. */
+async function untilSettled(): Promise<void> {
+  await until('all before is settled', async () => {
+    const before = (await metrics()).sum('portcullis_settlements_total')
+    await sleep(500)
+    return (await metrics()).sum('portcullis_settlements_total') === before
+  })
+}
 
 interface OpenStream {
   readonly status: number | undefined
