@@ -87,7 +87,9 @@ export function createPipeline(policies: readonly NamedInstance[], logger: Logge
   async function settle(reservations: readonly Reservation[], outcome: Outcome): Promise<void> {
     for (const reservation of reservations) {
       try {
-        await byName.get(reservation.policy)?.settle?.(reservation, outcome)
+        const instance = byName.get(reservation.policy)
+        if (instance === undefined) throw new PortcullisError('unknown_policy', 'nobody here settles this reservation')
+        await instance.settle?.(reservation, outcome)
       } catch (error) {
         reportFault(logger, `${reservation.policy}.settle`, error)
       }

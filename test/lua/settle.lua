@@ -41,6 +41,7 @@ local function server(answers)
       end,
       receiveany = function() return answer end,
       setkeepalive = function() end,
+      close = function() seen.closed = (seen.closed or 0) + 1 end,
     }
   end }
   function seen.fire()
@@ -143,6 +144,20 @@ check.case("tries again until the server is back, and says so once", function()
   check.equal(#seen.messages, 2)
   check.equal(#seen.log, 1)
   check.equal(seen.log[1], "cannot settle requests, trying again: connection refused")
+end)
+
+check.case("puts no connection back that may still bring an answer, and goes on after a fault", function()
+  local seen = server({ "false", OK })
+  settle.take_over(ended())
+  seen.fire()
+  check.equal(seen.closed, 1)
+  local stopped = server({ OK })
+  ngx.sleep = function() error("no sleep now") end
+  settle.take_over(ended())
+  stopped.fire()
+  check.equal(stopped.log[1]:find("settling stopped", 1, true), 1)
+  settle.take_over(ended())
+  check.equal(#stopped.timers, 1)
 end)
 
 check.case("gives up after a minute, loudly, and goes on with what comes then", function()

@@ -43,6 +43,14 @@ function reservation(of: string): Reservation {
 const refusal: Decision = { type: 'reject', status: 403, code: 'insufficient_scope', message: 'No.' }
 
 describe('pipeline', () => {
+  it('says so when nobody here settles a reservation, and settles the others', async () => {
+    const { lines, logger } = recorder()
+    const known = policy('known', () => ({ type: 'pass' }))
+    await createPipeline([known], logger).settle([reservation('gone'), reservation('known')], { ended: 'complete' })
+    expect(known.settled).toHaveLength(1)
+    expect(lines).toMatchObject([{ fields: { where: 'gone.settle', code: 'unknown_policy' } }])
+  })
+
   it('withholds a usage event that any policy switched on, and cuts at the lowest limit', async () => {
     const tap = { protocol: 'p', stream: true, withholdUsage: true, maxOutputTokens: 50 }
     const first = policy('first', () => ({ type: 'pass', tap }))

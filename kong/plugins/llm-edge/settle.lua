@@ -79,10 +79,12 @@ local function call(socket, text)
     return nil, err
   end
   local read, _, reply = pcall(msgpack.unpacker(function() return connection:receiveany(4096) end))
-  connection:setkeepalive()
   if not read or type(reply) ~= "table" then
+    -- Kong's own calls share the pool of connections: a late answer must never be read as theirs.
+    connection:close()
     return nil, "no answer"
   end
+  connection:setkeepalive()
   return reply[4], reply[3]
 end
 
@@ -135,8 +137,7 @@ local function deliver(socket, batch)
   return answer ~= nil and err == nil, err
 end
 
-local function flush(_, socket)
-  local queue = queues[socket]
+local function deliver_all(socket, queue)
   while queue.head <= queue.tail do
     local batch = next_batch(queue)
     local ok, done, err = pcall(deliver, socket, batch)
@@ -163,7 +164,16 @@ local function flush(_, socket)
       ngx.sleep(GATHER_SECONDS)
     end
   end
+end
+
+local function flush(_, socket)
+  local queue = queues[socket]
+  local ok, fault = pcall(deliver_all, socket, queue)
+  -- Whatever happened, the next request that ends begins anew with what is left.
   queue.busy = false
+  if not ok then
+    ngx.log(ngx.ERR, "settling stopped: ", fault)
+  end
 end
 
 --- Settles an entry in Kong's stead, and keeps Kong from running its plugin's log phase for this request. Leaves both to
