@@ -1,4 +1,4 @@
-import { afterAll, afterEach, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import type { Claim, CounterSpec } from '../../../../policies/stores/ports.ts'
 import { placeOf, slotOf } from '../../../../policies/stores/redis/keys.ts'
 import { limitStoreContract } from '../../../contract/limit-store.ts'
@@ -17,10 +17,13 @@ const LIMIT = 1000
 const sliding: CounterSpec = { algorithm: 'sliding_window', limit: LIMIT, windowSeconds: HOUR }
 const wide: CounterSpec = { ...sliding, limit: 100 * LIMIT }
 
-if (haveRedisServer('Redis Cluster')) {
-  const world: RedisCluster = await startCluster()
-  afterAll(() => world.close())
+describe.skipIf(!haveRedisServer('Redis Cluster'))('several nodes', () => {
+  let world: RedisCluster
   let stores = 0
+  beforeAll(async () => {
+    world = await startCluster()
+  }, 120_000)
+  afterAll(() => world.close())
 
   const open = (redis: Record<string, unknown> = {}, settings: StoreSettings = {}): OpenedStore =>
     openRedisStore({ cluster_nodes: world.nodes, key_prefix: `t${stores++}:`, ...redis }, settings)
@@ -215,6 +218,4 @@ if (haveRedisServer('Redis Cluster')) {
       expect(await one.store.show('consumer=1:a')).toEqual([])
     })
   })
-} else {
-  describe.skip('Redis Cluster', () => it('needs a Redis'))
-}
+})

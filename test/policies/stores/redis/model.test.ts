@@ -1,11 +1,11 @@
 import fc from 'fast-check'
-import { afterAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createMemoryStore } from '../../../../policies/stores/memory.ts'
 import type { Claim, CounterSpec, LimitStore, ReserveResult, SettleEntry } from '../../../../policies/stores/ports.ts'
 import { type ClaimShape, claimsOf, START, specArbitrary } from '../../../contract/limit-operations.ts'
 import { ReferenceStore } from '../../../contract/limit-reference.ts'
 import { haveRedisServer } from '../../../support/redis/backends.ts'
-import { startRedis } from '../../../support/redis/server.ts'
+import { type RedisServer, startRedis } from '../../../support/redis/server.ts'
 import { openRedisStore } from '../../../support/redis/store.ts'
 
 const COUNTERS = 3
@@ -198,58 +198,57 @@ const commands = fc.commands<Model, Stores, false>(
   { maxCommands: 60, size: 'max' },
 )
 
-if (haveRedisServer('model of limits')) {
-  const server = await startRedis()
-  afterAll(() => server.close())
+describe.skipIf(!haveRedisServer('model of limits'))('memory, Redis and the written rules', () => {
+  let server: RedisServer
   let runs = 0
-
-  describe('memory, Redis and the written rules', () => {
-    it('decide alike, whatever happens in whatever order', async () => {
-      await fc.assert(
-        fc.asyncProperty(
-          // A store may forget idle counters. Only a step back of the clock by more than a window could tell.
-          fc.array(specArbitrary(undefined, [1, 7, 60]), { minLength: COUNTERS, maxLength: COUNTERS }),
-          commands,
-          async (specs, all) => {
-            let now = START
-            let opened = open()
-            const stores: Stores = {
-              memory: memoryStore(),
-              redis: opened.store,
-              setTime(t) {
-                now = t
-              },
-              async restart() {
-                await opened.store.close()
-                await server.client().flushall()
-                opened = open()
-                stores.memory = memoryStore()
-                stores.redis = opened.store
-              },
-            }
-            function memoryStore() {
-              return createMemoryStore({ clock: { now: () => now }, random: { fraction: Math.random } })
-            }
-            function open() {
-              const redis = { port: server.port, key_prefix: `m${runs++}:`, command_timeout_ms: 10_000 }
-              return openRedisStore(redis, { on_store_error: 'deny', now: () => now })
-            }
-            const model: Model = {
-              now,
-              ids: 0,
-              reference: new ReferenceStore(),
-              specs,
-              unsettled: [],
-              settled: [],
-            }
-            await fc.asyncModelRun(() => ({ model, real: stores }), all)
-            await opened.store.close()
-          },
-        ),
-        { numRuns: Number(process.env.MODEL_RUNS ?? 60) },
-      )
-    }, 120_000)
+  beforeAll(async () => {
+    server = await startRedis()
   })
-} else {
-  describe.skip('memory, Redis and the written rules', () => it('needs a Redis'))
-}
+  afterAll(() => server.close())
+
+  it('decide alike, whatever happens in whatever order', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        // A store may forget idle counters. Only a step back of the clock by more than a window could tell.
+        fc.array(specArbitrary(undefined, [1, 7, 60]), { minLength: COUNTERS, maxLength: COUNTERS }),
+        commands,
+        async (specs, all) => {
+          let now = START
+          let opened = open()
+          const stores: Stores = {
+            memory: memoryStore(),
+            redis: opened.store,
+            setTime(t) {
+              now = t
+            },
+            async restart() {
+              await opened.store.close()
+              await server.client().flushall()
+              opened = open()
+              stores.memory = memoryStore()
+              stores.redis = opened.store
+            },
+          }
+          function memoryStore() {
+            return createMemoryStore({ clock: { now: () => now }, random: { fraction: Math.random } })
+          }
+          function open() {
+            const redis = { port: server.port, key_prefix: `m${runs++}:`, command_timeout_ms: 10_000 }
+            return openRedisStore(redis, { on_store_error: 'deny', now: () => now })
+          }
+          const model: Model = {
+            now,
+            ids: 0,
+            reference: new ReferenceStore(),
+            specs,
+            unsettled: [],
+            settled: [],
+          }
+          await fc.asyncModelRun(() => ({ model, real: stores }), all)
+          await opened.store.close()
+        },
+      ),
+      { numRuns: Number(process.env.MODEL_RUNS ?? 60) },
+    )
+  }, 120_000)
+})
