@@ -1,9 +1,8 @@
 /** The variables that Kong is started with. */
 
-import type { Environment, Variable } from '../environment.ts'
+import type { Variable } from '../environment.ts'
 import { PACK } from '../priorities.ts'
-import type { Hit, Rule } from '../rule.ts'
-import type { Site } from '../site.ts'
+import { about, at, listOf, settingOf } from './variables.ts'
 
 /** The pack's plugins that a plugin server runs; the others are Lua. */
 const SERVED = ['llm-audit-log', 'llm-api-key', 'llm-scope', 'llm-token-limit', 'llm-gateway']
@@ -11,27 +10,6 @@ const SERVED = ['llm-audit-log', 'llm-api-key', 'llm-scope', 'llm-token-limit', 
 /** Half a second more than the plugins' own deadline, and no more than callers will wait. */
 const LEAST_TIMEOUT_MS = 2000
 const MOST_TIMEOUT_MS = 10_000
-
-function at({ file, variables }: Environment, name: string, what: string): Hit {
-  return { place: variables.get(name)?.place ?? { file }, what: `${name} ${what}`, on: [] }
-}
-
-function settingOf({ variables }: Environment, name: string): string | undefined {
-  const value = variables.get(name)?.value
-  return value === undefined || value === '' ? undefined : value
-}
-
-function listOf(environment: Environment, name: string): readonly string[] {
-  return (settingOf(environment, name) ?? '')
-    .split(',')
-    .map((item) => item.trim())
-    .filter((item) => item !== '')
-}
-
-/** A rule about variables finds nothing where none were given. */
-function about(rule: Omit<Rule, 'find'>, find: (environment: Environment, site: Site) => Iterable<Hit>): Rule {
-  return { ...rule, find: (site) => (site.environment === undefined ? [] : find(site.environment, site)) }
-}
 
 export const pluginServer = about(
   {
@@ -245,7 +223,7 @@ export const debugLog = about(
     severity: 'warning',
     title: 'Kong logs at level debug',
     why: 'Bundled plugins write header values at that level: request-transformer the ones it puts in.',
-    fix: 'Set KONG_LOG_LEVEL=info or notice.',
+    fix: 'Set KONG_LOG_LEVEL=info.',
   },
   function* (environment) {
     if (settingOf(environment, 'KONG_LOG_LEVEL') === 'debug') yield at(environment, 'KONG_LOG_LEVEL', 'is debug')

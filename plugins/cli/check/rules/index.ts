@@ -1,6 +1,7 @@
 /** Every rule of `portcullis check`, in the order of the documentation. */
 
 import type { Rule } from '../rule.ts'
+import { auditNotLogged } from './audit.ts'
 import { anonymousAllowed, preflightUnauthenticated, routeWithoutAuth } from './auth.ts'
 import {
   addedNotReplaced,
@@ -68,6 +69,7 @@ export const RULES: readonly Rule[] = [
   realIpHeader,
   queryInAccessLog,
   debugLog,
+  auditNotLogged,
   inShadow,
   localCounters,
 ]

@@ -3,10 +3,13 @@ import { describe, expect, it } from 'vitest'
 import { RULES } from '../../../../plugins/cli/check/rules/index.ts'
 import { FIXTURES, findings, portcullis } from './portcullis.ts'
 
-/** What is judged for one fixture: a configuration, or the base with variables. */
+/** What is judged for one fixture: a configuration, the base with variables, or a configuration with variables. */
 function sourcesOf(rule: string, twin: 'bad' | 'good'): readonly string[] {
-  const config = `${FIXTURES}/${rule}.${twin}.yml`
-  return existsSync(config) ? [config] : [`${FIXTURES}/base.yml`, '--env', `${FIXTURES}/${rule}.${twin}.env`]
+  const [config, variables] = ['yml', 'env'].map((type) => `${FIXTURES}/${rule}.${twin}.${type}`)
+  return [
+    config !== undefined && existsSync(config) ? config : `${FIXTURES}/base.yml`,
+    ...(variables !== undefined && existsSync(variables) ? ['--env', variables] : []),
+  ]
 }
 
 describe.each(RULES)('$id', ({ id, severity }) => {

@@ -1,0 +1,78 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, describe, expect, it } from 'vitest'
+import { FIXTURES, findings, ROOT } from './portcullis.ts'
+
+const folder = mkdtempSync(join(tmpdir(), 'portcullis-check-audit-'))
+afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
+const read = (name: string) => readFileSync(`${FIXTURES}/${name}`, 'utf8')
+
+function fileOf(content: string, name: string): string {
+  const path = join(folder, name)
+  writeFileSync(path, content)
+  return path
+}
+
+describe('audit-not-logged', () => {
+  const config = read('audit-not-logged.bad.yml')
+  const variables = read('audit-not-logged.bad.env')
+
+  async function found(level: string | undefined, content = config): Promise<string[]> {
+    const env = level === undefined ? variables : `${variables}KONG_LOG_LEVEL=${level}\n`
+    const seen = await findings([fileOf(content, 'kong.yml'), '--env', fileOf(env, 'kong.env')])
+    return seen.filter(({ rule, acknowledged }) => rule === 'audit-not-logged' && !acknowledged).map(({ what }) => what)
+  }
+
+  it.each(['notice', 'warn', 'error', 'crit', 'alert', 'emerg'])('finds level %s', async (level) => {
+    expect(await found(level)).toEqual([
+      'KONG_LOG_LEVEL is above info, and llm-audit-log writes its records to standard output',
+    ])
+  })
+
+  it('finds a level that is not set, since Kong’s own is notice', async () => {
+    for (const level of [undefined, ''])
+      expect(await found(level)).toEqual([
+        'KONG_LOG_LEVEL is not set, and llm-audit-log writes its records to standard output',
+      ])
+  })
+
+  it.each(['info', 'debug'])('finds nothing at level %s', async (level) => {
+    expect(await found(level)).toEqual([])
+  })
+
+  it('looks at standard output alone, in llm-gateway as well, and at what runs', async () => {
+    const file = config.replace('- type: stdout', '- {type: file, path: /var/log/audit.ndjson}')
+    expect(await found('notice', file)).toEqual([])
+    const both = config.replace(
+      '- type: stdout',
+      '- {type: file, path: /var/log/audit.ndjson}\n            - type: stdout',
+    )
+    expect(await found('notice', both)).toHaveLength(1)
+    const off = config.replace('- name: llm-audit-log', '- name: llm-audit-log\n        enabled: false')
+    expect(await found('notice', off)).toEqual([])
+    const gateway = config.replace(
+      '- name: llm-audit-log\n        config:\n          sinks:\n            - type: stdout',
+      '- name: llm-gateway\n        config: {audit: {sinks: [{type: stdout}]}}',
+    )
+    expect(await found('notice', gateway)).toEqual([
+      'KONG_LOG_LEVEL is above info, and llm-gateway writes its records to standard output',
+    ])
+  })
+
+  it('is acknowledged where the sink stands', async () => {
+    const tagged = config.replace(
+      '- name: llm-audit-log',
+      '- name: llm-audit-log\n        tags: ["portcullis-ack:audit-not-logged"]',
+    )
+    expect(await found('notice', tagged)).toEqual([])
+  })
+})
+
+it('advises no level at which Kong keeps nothing of what a plugin server prints', async () => {
+  const [debug] = await findings([`${FIXTURES}/base.yml`, '--env', `${FIXTURES}/debug-log.bad.env`])
+  expect(debug?.fix).toBe('Set KONG_LOG_LEVEL=info.')
+  for (const page of ['README.md', 'kong/check.md', 'kong/kong.env', 'kong/kubernetes/values.yaml'])
+    expect(readFileSync(join(ROOT, page), 'utf8')).not.toMatch(/log_level\W*(info or )?notice/i)
+})
