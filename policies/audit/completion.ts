@@ -118,6 +118,8 @@ function callOptions({ tenant, now }: CompletionOptions): CallOptions {
 interface Lane {
   readonly redactor: StreamRedactor
   text: string
+  /** Did not get all of its text: what is held back may be one half of a secret. */
+  starved: boolean
 }
 
 /** More than any API streams at once; what comes beyond is left out, and the record says that it is cut. */
@@ -131,20 +133,24 @@ function streamReader(options: CompletionOptions): CompletionReader {
   let room = options.maxBytes
   let events = 0
   let cut = false
+  /** Text was lost, and nobody knows of which lane: whatever comes next may be the other half of a secret. */
+  let gap = false
 
   function laneOf(name: string): Lane | undefined {
     const known = lanes.get(name)
     if (known !== undefined) return known
     if (lanes.size >= MOST_LANES) return undefined
-    const lane = { redactor: streamWith(redactor, callOptions(options)), text: '' }
+    const lane = { redactor: streamWith(redactor, callOptions(options)), text: '', starved: false }
     lanes.set(name, lane)
     return lane
   }
 
   function add(name: string, text: string): void {
-    const lane = room > 0 ? laneOf(name) : undefined
+    const lane = room > 0 && !gap ? laneOf(name) : undefined
     if (lane === undefined) {
       cut = true
+      const known = lanes.get(name)
+      if (known !== undefined) known.starved = true
       return
     }
     keep(lane, lane.redactor.push(text))
@@ -165,6 +171,8 @@ function streamReader(options: CompletionOptions): CompletionReader {
     block: () => undefined,
     dropped: () => {
       cut = true
+      gap = true
+      for (const lane of lanes.values()) lane.starved = true
     },
   })
 
@@ -173,7 +181,7 @@ function streamReader(options: CompletionOptions): CompletionReader {
     content() {
       parser.end()
       if (events === 0 || protocol === undefined) return DROPPED.unreadable
-      for (const lane of lanes.values()) keep(lane, lane.redactor.end())
+      for (const lane of lanes.values()) if (!lane.starved) keep(lane, lane.redactor.end())
       const texts = [...lanes.values()].map(({ text }) => text).filter((text) => text !== '')
       return kept(texts.join('\n'), counts, cut, options)
     },

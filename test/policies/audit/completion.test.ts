@@ -80,6 +80,37 @@ describe('a stream', () => {
     expect(Object.values(content['portcullis.content.response.findings'] ?? {})).toEqual([1, 1])
   })
 
+  it('holds no half of a secret whose rest came when there was no room any more', () => {
+    const [half, rest] = [KEY.slice(0, 10), KEY.slice(10)]
+    const flood = (index: number) => delta('word '.repeat(4_096), index)
+    for (const events of [
+      [delta(`Key ${half}`, 0), flood(1), delta(`${rest} here`, 0)],
+      [flood(1), delta(`Key ${half}`, 0), delta(`${rest} here`, 0)],
+    ]) {
+      const content = read(events)
+      expect(content['portcullis.content.response']).toContain('word word')
+      expect(content['portcullis.content.response']).not.toContain(half)
+      expect(content['portcullis.content.response.truncated']).toBe(true)
+    }
+    // What came as a whole is kept.
+    expect(read([delta(`Key ${KEY}`, 0), flood(1)])['portcullis.content.response']).toMatch(/^Key \[AWS\w*\]\nword /)
+  })
+
+  it('holds no half of a secret whose other half was in an event too large to read', () => {
+    const [half, rest] = [KEY.slice(0, 10), KEY.slice(10)]
+    const huge = delta(`${'x'.repeat(1_100_000)}`, 2)
+    const content = read([
+      delta('Hello.', 3),
+      delta(`Key ${half}`, 0),
+      huge,
+      delta(`${rest} here`, 0),
+      delta(`${rest} there`, 1),
+    ])
+    expect(JSON.stringify(content)).not.toContain(half)
+    expect(JSON.stringify(content)).not.toContain(rest)
+    expect(content['portcullis.content.response.truncated']).toBe(true)
+  })
+
   it('may call tools with arguments that hold a secret', () => {
     const part = (text: string) =>
       event({ choices: [{ index: 0, delta: { tool_calls: [{ index: 0, function: { arguments: text } }] } }] })
