@@ -1,16 +1,29 @@
 /** Whether audit records arrive where they are meant to. */
 
-import type { KongConfig, Plugin } from '../entities.ts'
+import type { Plugin } from '../entities.ts'
+import type { Environment } from '../environment.ts'
 import { memberAt, rawList } from '../place.ts'
-import { about, at, settingOf } from './variables.ts'
+import type { Rule } from '../rule.ts'
+import type { Site } from '../site.ts'
+import { about, at, listOf, pluginServerVariable, settingOf } from './variables.ts'
 
 /** The audit configs that write to standard output, which Kong takes line by line into its error log. */
-function* onStdout({ plugins }: KongConfig): Iterable<{ readonly plugin: Plugin; readonly audit: unknown }> {
-  for (const plugin of plugins) {
+function* onStdout({ config, environment }: Site): Iterable<{ readonly plugin: Plugin; readonly audit: unknown }> {
+  if (environment !== undefined && !startsPluginServers(environment)) return
+  for (const plugin of config.plugins) {
     if (!plugin.enabled || !['llm-audit-log', 'llm-gateway'].includes(plugin.name)) continue
     const audit = plugin.name === 'llm-gateway' ? memberAt(plugin.config, 'audit') : plugin.config
     if (rawList(memberAt(audit, 'sinks')).some(({ type }) => type === 'stdout')) yield { plugin, audit }
   }
+}
+
+/** Where somebody else starts them, what they print goes elsewhere. */
+function startsPluginServers(environment: Environment): boolean {
+  const names = listOf(environment, 'KONG_PLUGINSERVER_NAMES')
+  return (
+    names.length === 0 ||
+    names.some((name) => settingOf(environment, pluginServerVariable(name, 'START_CMD')) !== undefined)
+  )
 }
 
 /** Levels at which nginx keeps what Kong logs as `info`. */
@@ -24,10 +37,10 @@ export const auditNotLogged = about(
     why: 'Kong logs what a plugin server prints at level info, and its own default is notice: not one record is kept.',
     fix: 'Set KONG_LOG_LEVEL=info, or give the audit log a file or HTTP sink.',
   },
-  function* (environment, { config }) {
+  function* (environment, site) {
     const level = settingOf(environment, 'KONG_LOG_LEVEL')
     if (level !== undefined && KEEPING.includes(level)) return
-    for (const { plugin } of onStdout(config))
+    for (const { plugin } of onStdout(site))
       yield at(
         environment,
         'KONG_LOG_LEVEL',
@@ -36,3 +49,20 @@ export const auditNotLogged = about(
       )
   },
 )
+
+export const auditLinesCut: Rule = {
+  id: 'audit-lines-cut',
+  severity: 'warning',
+  title: 'Audit records with content go to standard output',
+  why: 'Kong writes what a plugin server prints into nginx’s error log, which cuts every line at 4,095 bytes, its own beginning included: of a longer prompt the end of the record is lost, and no tool can read the rest.',
+  fix: 'Give the audit log a file or HTTP sink, or leave `content` at none or hash.',
+  *find(site) {
+    for (const { plugin, audit } of onStdout(site))
+      if (memberAt(audit, 'content') === 'redacted')
+        yield {
+          place: plugin.place,
+          what: `${plugin.name} writes redacted content to standard output`,
+          on: [plugin],
+        }
+  },
+}

@@ -2,7 +2,7 @@
 
 import type { Variable } from '../environment.ts'
 import { PACK } from '../priorities.ts'
-import { about, at, listOf, settingOf } from './variables.ts'
+import { about, at, listOf, pluginServerVariable, settingOf } from './variables.ts'
 
 /** The pack's plugins that a plugin server runs; the others are Lua. */
 const SERVED = ['llm-audit-log', 'llm-api-key', 'llm-scope', 'llm-token-limit', 'llm-gateway']
@@ -33,24 +33,23 @@ export const pluginServer = about(
       if (!names.includes(name)) yield at(environment, 'KONG_PLUGINSERVER_NAMES', `lacks ${name}`)
     const own = names.filter((name) => SERVED.includes(name))
     if (own.length === 0) return
-    const variable = (name: string, what: string) =>
-      `KONG_PLUGINSERVER_${name.toUpperCase().replaceAll('-', '_')}_${what}`
-    const first = settingOf(environment, variable(own[0] ?? '', 'SOCKET'))
+    const first = settingOf(environment, pluginServerVariable(own[0] ?? '', 'SOCKET'))
     for (const name of own) {
-      const socket = settingOf(environment, variable(name, 'SOCKET'))
-      if (socket === undefined) yield at(environment, variable(name, 'SOCKET'), 'is not set')
+      const socket = settingOf(environment, pluginServerVariable(name, 'SOCKET'))
+      if (socket === undefined) yield at(environment, pluginServerVariable(name, 'SOCKET'), 'is not set')
       else if (socket !== first)
-        yield at(environment, variable(name, 'SOCKET'), 'names another socket than the first plugin’s')
-      const query = settingOf(environment, variable(name, 'QUERY_CMD'))
+        yield at(environment, pluginServerVariable(name, 'SOCKET'), 'names another socket than the first plugin’s')
+      const query = settingOf(environment, pluginServerVariable(name, 'QUERY_CMD'))
       if (query === undefined || !new RegExp(`\\sdump\\s+${name}\\s*$`).test(query))
-        yield at(environment, variable(name, 'QUERY_CMD'), `must end with "dump ${name}"`)
+        yield at(environment, pluginServerVariable(name, 'QUERY_CMD'), `must end with "dump ${name}"`)
     }
-    const starting = own.filter((name) => settingOf(environment, variable(name, 'START_CMD')) !== undefined)
-    if (starting.length > 1) yield at(environment, variable(starting[1] ?? '', 'START_CMD'), 'starts a second process')
+    const starting = own.filter((name) => settingOf(environment, pluginServerVariable(name, 'START_CMD')) !== undefined)
+    if (starting.length > 1)
+      yield at(environment, pluginServerVariable(starting[1] ?? '', 'START_CMD'), 'starts a second process')
     for (const name of starting) {
-      const command = settingOf(environment, variable(name, 'START_CMD')) ?? ''
+      const command = settingOf(environment, pluginServerVariable(name, 'START_CMD')) ?? ''
       if (first !== undefined && !command.includes(` --socket ${first}`))
-        yield at(environment, variable(name, 'START_CMD'), 'serves another socket than the plugins ask')
+        yield at(environment, pluginServerVariable(name, 'START_CMD'), 'serves another socket than the plugins ask')
     }
   },
 )

@@ -1,7 +1,7 @@
 /** Every rule of `portcullis check`, in the order of the documentation. */
 
 import type { Rule } from '../rule.ts'
-import { auditNotLogged } from './audit.ts'
+import { auditLinesCut, auditNotLogged } from './audit.ts'
 import { anonymousAllowed, preflightUnauthenticated, routeWithoutAuth } from './auth.ts'
 import {
   addedNotReplaced,
@@ -70,6 +70,7 @@ export const RULES: readonly Rule[] = [
   queryInAccessLog,
   debugLog,
   auditNotLogged,
+  auditLinesCut,
   inShadow,
   localCounters,
 ]

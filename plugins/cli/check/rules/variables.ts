@@ -22,6 +22,11 @@ export function listOf(environment: Environment, name: string): readonly string[
     .filter((item) => item !== '')
 }
 
+/** Of one name in KONG_PLUGINSERVER_NAMES. */
+export function pluginServerVariable(name: string, what: 'SOCKET' | 'START_CMD' | 'QUERY_CMD'): string {
+  return `KONG_PLUGINSERVER_${name.toUpperCase().replaceAll('-', '_')}_${what}`
+}
+
 /** A rule about variables finds nothing where none were given. */
 export function about(rule: Omit<Rule, 'find'>, find: (environment: Environment, site: Site) => Iterable<Hit>): Rule {
   return { ...rule, find: (site) => (site.environment === undefined ? [] : find(site.environment, site)) }

@@ -61,12 +61,46 @@ describe('audit-not-logged', () => {
     ])
   })
 
+  it('finds nothing where Kong does not start the plugin server, whose output is then somebody else’s', async () => {
+    const elsewhere = variables.replace(/^KONG_PLUGINSERVER_\w+_START_CMD=.*\n/m, '')
+    const seen = await findings([fileOf(config, 'kong.yml'), '--env', fileOf(elsewhere, 'kong.env')])
+    expect(seen).toEqual([])
+  })
+
   it('is acknowledged where the sink stands', async () => {
     const tagged = config.replace(
       '- name: llm-audit-log',
       '- name: llm-audit-log\n        tags: ["portcullis-ack:audit-not-logged"]',
     )
     expect(await found('notice', tagged)).toEqual([])
+  })
+})
+
+describe('audit-lines-cut', () => {
+  const config = read('audit-lines-cut.bad.yml')
+  const found = async (content: string) => (await findings([fileOf(content, 'kong.yml')])).map(({ what }) => what)
+
+  it('finds content on standard output, in llm-gateway as well', async () => {
+    expect(await found(config)).toEqual(['llm-audit-log writes redacted content to standard output'])
+    const gateway = config
+      .replace(
+        '- name: llm-audit-log\n        config:\n          content: redacted\n          sinks:\n            - type: stdout',
+        '- name: llm-gateway\n        config: {audit: {content: redacted, sinks: [{type: file, path: /a}, {type: stdout}]}}',
+      )
+      .replace('llm-audit-log, llm-scope', 'llm-gateway, llm-scope')
+    expect(await found(gateway)).toEqual(['llm-gateway writes redacted content to standard output'])
+  })
+
+  it('leaves records alone that are short, or go elsewhere', async () => {
+    expect(await found(config.replace('content: redacted', 'content: none'))).toEqual([])
+    expect(
+      await found(config.replace('content: redacted', 'content: hash\n          hash_key: "{vault://env/k}"')),
+    ).toEqual([])
+    expect(
+      await found(config.replace('- type: stdout', '- {type: http, url: "https://otel.example/v1/logs"}')),
+    ).toEqual([])
+    const off = config.replace('- name: llm-audit-log', '- name: llm-audit-log\n        enabled: false')
+    expect(await found(off)).not.toContain('llm-audit-log writes redacted content to standard output')
   })
 })
 
