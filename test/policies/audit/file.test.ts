@@ -103,6 +103,36 @@ describe('a file', () => {
     expect(numbersIn(disk)).toEqual(range(4))
   })
 
+  it('rotates beyond 9999 of one second, overwrites none of them, and deletes the oldest by number', async () => {
+    const { disk, open } = stage({ maxBytes: 1_000 })
+    const rotated = (number: number) => disk.text(`${PATH}.20261123T100000Z-${number}`)
+    disk.content.set(`${PATH}.20261123T100000Z-9998`, Buffer.from('older\n'))
+    disk.content.set(`${PATH}.20261123T100000Z-9999`, Buffer.from('old\n'))
+    await deliverAll(open(), batch(0, 16))
+    expect([rotated(9998), rotated(9999)]).toEqual(['older\n', 'old\n'])
+    expect(rotated(10_000)).toContain('request-0')
+    expect(rotated(10_001)).not.toBe('')
+    const all = [...disk.content.values()].join('')
+    for (const number of range(16)) expect(all).toContain(`"request-${number}"`)
+    await deliverAll(open({ keep: 2 }), batch(16, 8))
+    expect(auditFiles(disk)).toHaveLength(3)
+    expect([rotated(9999), rotated(10_000)]).toEqual(['', ''])
+    expect(disk.text(PATH)).toContain('request-23')
+  })
+
+  it.each(['1000000000000000', '99999999999999999999'])(
+    'goes round a file that is there already, whatever its number: %s',
+    async (number) => {
+      const { disk, open } = stage({ maxBytes: 1_000 })
+      const taken = [number, '999999999999999'].map((one) => `${PATH}.20261123T100000Z-${one}`)
+      for (const path of taken) disk.content.set(path, Buffer.from('old\n'))
+      await deliverAll(open(), batch(0, 16))
+      expect(taken.map(disk.text)).toEqual(['old\n', 'old\n'])
+      const all = [...disk.content.values()].join('')
+      for (const index of range(16)) expect(all).toContain(`"request-${index}"`)
+    },
+  )
+
   it('keeps as many rotated files as it is told', async () => {
     const { disk, open } = stage({ maxBytes: 1_000, keep: 2 })
     await deliverAll(open(), batch(0, 40))
