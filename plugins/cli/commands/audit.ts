@@ -87,13 +87,11 @@ function pointOf(text: string): ChainPoint {
   return { seq: Number(seq), mac }
 }
 
-/** Rotated files have their time behind the name of the one that is written to. */
-const ROTATED = /\.\d{8}T\d{6}Z-\d{4}$/
-
 /** Of several seals that this key made the newest: a copy may lie beside files that were put away. */
 async function sealOf(paths: readonly string[], { seal }: VerifyOptions, key: string): Promise<ChainSeal | undefined> {
   const { readSeal, sealPath } = await import('../../../policies/audit/chain.ts')
-  const places = seal === undefined ? new Set(paths.map((path) => sealPath(path.replace(ROTATED, '')))) : [seal]
+  const { unrotated } = await import('../../../policies/audit/sinks/file-rotation.ts')
+  const places = seal === undefined ? new Set(paths.map((path) => sealPath(unrotated(path)))) : [seal]
   const found: ChainSeal[] = []
   for (const place of places) {
     const text = await textOf(place)

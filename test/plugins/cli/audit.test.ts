@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
@@ -83,6 +83,15 @@ describe('portcullis audit verify', () => {
     for (const [name, bytes] of before) writeFileSync(name, bytes)
     expect((await verify(files())).code).toBe(EXIT.ok)
     expect((await verify([...files(), '--at-least', later])).code).toBe(EXIT.findings)
+  })
+
+  it('finds the seal of a rotated file whatever its number', async () => {
+    const [, oldest = ''] = files()
+    const renamed = `${path}.20261123T100000Z-10000`
+    renameSync(oldest, renamed)
+    const { out } = await verify([renamed])
+    expect(out).toContain('no_end')
+    expect(out).not.toContain('seal:')
   })
 
   it('takes the key from a file or another variable, and the seal from elsewhere', async () => {
