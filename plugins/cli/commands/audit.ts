@@ -23,7 +23,10 @@ export const addAudit: AddCommands = (program, io, finish) => {
   audit
     .command('verify <file...>')
     .description('Finds any edit, removal, reordering or truncation in chained audit files, given in any order.')
-    .option('--key-file <file>', 'file that holds the secret of the chain; a line break at its end does not count')
+    .option(
+      '--key-file <file>',
+      'file that holds the secret of the chain, for its owner alone (mode 0600); a line break at its end does not count',
+    )
     .option('--key-env <name>', 'environment variable that holds it', KEY_ENV)
     .option('--seal <file>', 'the seal, when it does not lie beside the audit file as FILE.chain')
     .option('--at-least <seq:mac>', 'a head that was noted elsewhere: the files must still reach it')
@@ -72,12 +75,21 @@ async function verify(paths: readonly string[], options: VerifyOptions, io: Io):
 }
 
 async function keyOf({ keyFile, keyEnv }: VerifyOptions, io: Io): Promise<string> {
-  const key = keyFile === undefined ? io.env[keyEnv] : (await textOf(keyFile))?.replace(/\r?\n$/, '')
-  if (keyFile !== undefined && key === undefined)
-    throw new PortcullisError('unreadable_file', `${keyFile}: cannot be read`)
+  const key = keyFile === undefined ? io.env[keyEnv] : (await keyIn(keyFile)).replace(/\r?\n$/, '')
   if (key === undefined || key === '')
     throw new PortcullisError('no_key', `give the secret of the chain with --key-file or in ${keyEnv}`)
   return key
+}
+
+/** Who reads the key can write a chain that verifies; who changes it makes every file look forged. */
+async function keyIn(path: string): Promise<string> {
+  const { readPrivate } = await import('../keys/files.ts')
+  try {
+    return await readPrivate(path)
+  } catch (error) {
+    if (!(error instanceof PortcullisError) || error.code !== 'unreadable_file') throw error
+    throw new PortcullisError(error.code, `the file of the key cannot be read: ${error.message}`)
+  }
 }
 
 function pointOf(text: string): ChainPoint {

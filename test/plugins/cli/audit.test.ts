@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process'
-import { mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
@@ -96,7 +96,7 @@ describe('portcullis audit verify', () => {
 
   it('takes the key from a file or another variable, and the seal from elsewhere', async () => {
     const keyFile = join(folder, '..', `${Date.now()}.key`)
-    writeFileSync(keyFile, `${CHAIN_KEY}\n`)
+    writeFileSync(keyFile, `${CHAIN_KEY}\n`, { mode: 0o600 })
     try {
       expect((await verify([...files(), '--key-file', keyFile], {})).code).toBe(EXIT.ok)
     } finally {
@@ -105,6 +105,16 @@ describe('portcullis audit verify', () => {
     expect((await verify([...files(), '--key-env', 'MINE'], { MINE: CHAIN_KEY })).code).toBe(EXIT.ok)
     expect((await verify([...files(), '--seal', `${path}.chain`])).code).toBe(EXIT.ok)
     expect((await verify([...files(), '--seal', path])).out).toContain('seal:')
+  })
+
+  it.each(['666', '644', '620'])('takes no key from a file that others may read or change: mode %s', async (mode) => {
+    const all = files()
+    const keyFile = join(folder, 'key')
+    writeFileSync(keyFile, `${CHAIN_KEY}\n`)
+    chmodSync(keyFile, Number.parseInt(mode, 8))
+    const { code, err } = await verify([...all, '--key-file', keyFile], {})
+    expect([code, err]).toEqual([EXIT.failed, expect.stringContaining(`chmod 600 ${keyFile}`)])
+    expect(err).not.toContain(CHAIN_KEY)
   })
 
   it.each([
