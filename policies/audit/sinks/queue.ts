@@ -5,7 +5,7 @@
 
 import { PortcullisError } from '../../errors.ts'
 import type { Clock, Logger, Random } from '../../policy.ts'
-import { publish } from '../../telemetry.ts'
+import { onInquiry, publish } from '../../telemetry.ts'
 import type { AuditRecord } from '../record.ts'
 
 export interface AuditSink {
@@ -70,8 +70,14 @@ const LONGEST_BACKOFF_MS = 30_000
 const CLOSE_MS = 2_000
 /** Most bytes of records that are delivered at once: content makes some of them large. */
 const BATCH_BYTES = 1_048_576
-/** A queued string costs about this much beside its text. */
+/** A queued record costs about this much beside its text. */
 const OVERHEAD = 64
+
+interface Queued {
+  readonly line: string
+  /** In UTF-8. */
+  readonly bytes: number
+}
 
 interface Waiter {
   readonly done: () => void
@@ -79,9 +85,11 @@ interface Waiter {
 
 export function createSink(options: QueueOptions): AuditSink {
   const { target, clock, random, logger } = options
-  let queue: string[] = []
+  let queue: Queued[] = []
   let queuedBytes = 0
   let dropped = 0
+  let written = 0
+  let everFailed = 0
   let unreported = 0
   let failures = 0
   let running = false
@@ -103,13 +111,13 @@ export function createSink(options: QueueOptions): AuditSink {
   function write(record: AuditRecord): void {
     try {
       const line = JSON.stringify(record)
-      const size = line.length + OVERHEAD
-      if (closed || queuedBytes + size > options.queueBytes) {
+      const bytes = Buffer.byteLength(line)
+      if (closed || queuedBytes + bytes + OVERHEAD > options.queueBytes) {
         lose(1)
         return
       }
-      queue.push(line)
-      queuedBytes += size
+      queue.push({ line, bytes })
+      queuedBytes += bytes + OVERHEAD
       schedule()
     } catch {
       lose(1)
@@ -144,8 +152,10 @@ export function createSink(options: QueueOptions): AuditSink {
     const batch = nextBatch()
     const reported = unreported
     try {
-      const delivered = await target.deliver(reported === 0 ? batch : reporting(batch, reported))
+      const lines = batch.map(({ line }) => line)
+      const delivered = await target.deliver(reported === 0 ? lines : reporting(lines, reported))
       unreported -= reported
+      written += delivered
       taken(batch.slice(0, delivered))
       recovered()
     } catch (error) {
@@ -161,10 +171,10 @@ export function createSink(options: QueueOptions): AuditSink {
     }
   }
 
-  function nextBatch(): readonly string[] {
+  function nextBatch(): readonly Queued[] {
     let count = 0
     for (let bytes = 0; count < Math.min(queue.length, options.batchRecords); count += 1) {
-      bytes += queue[count]?.length ?? 0
+      bytes += queue[count]?.bytes ?? 0
       if (count > 0 && bytes > BATCH_BYTES) break
     }
     return queue.slice(0, count)
@@ -178,14 +188,15 @@ export function createSink(options: QueueOptions): AuditSink {
     }
   }
 
-  function taken(batch: readonly string[]): void {
+  function taken(batch: readonly Queued[]): void {
     queue = queue.slice(batch.length)
-    for (const line of batch) queuedBytes -= line.length + OVERHEAD
+    for (const { bytes } of batch) queuedBytes -= bytes + OVERHEAD
   }
 
   /** Only kind and code: a message may hold a path, a URL or what was answered. */
   function failed(error: unknown): void {
     failures += 1
+    everFailed += 1
     if (failures > 1) return
     const code = errorCode(error)
     logger.error('audit sink fails; records wait in memory', { sink: target.name, code })
@@ -244,9 +255,23 @@ export function createSink(options: QueueOptions): AuditSink {
     await flush(CLOSE_MS)
     giveUp = true
     wake?.()
+    stopAnswering()
     if (queue.length > 0) lose(queue.length)
     if (unreported > 0) logger.error('audit records were lost', { sink: target.name, records: unreported })
   }
+
+  const stopAnswering = onInquiry(({ auditSink }) =>
+    auditSink({
+      sink: target.name,
+      queued: queue.length,
+      queuedBytes,
+      capacityBytes: options.queueBytes,
+      written,
+      dropped,
+      failures: everFailed,
+      up: failures === 0,
+    }),
+  )
 
   return {
     write,

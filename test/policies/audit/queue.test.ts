@@ -186,6 +186,29 @@ describe('the queue of a sink', () => {
     expect(stuck.lines.join('\n')).toContain('error audit records were lost {"sink":"audit.test","records":3}')
   })
 
+  it('counts bytes, not characters', async () => {
+    const sizes: number[] = []
+    const { sink, clock } = stage(
+      {
+        async deliver(batch) {
+          sizes.push(Buffer.byteLength(batch.join('')))
+          return batch.length
+        },
+      },
+      { queueBytes: 2_000_000 },
+    )
+    // Three bytes each in UTF-8.
+    const content = '漢'.repeat(200_000)
+    for (let number = 0; number < 5; number += 1)
+      sink.write(makeRecord(number, { 'portcullis.content.request': content }))
+    expect(sink.state).toMatchObject({ queued: 3, dropped: 2 })
+    expect(sink.state.queuedBytes).toBeGreaterThan(1_800_000)
+    await clock.pass(1_000)
+    expect(sizes).toHaveLength(3)
+    for (const size of sizes) expect(size).toBeLessThanOrEqual(1_048_576)
+    expect(sink.state).toMatchObject({ queued: 0, queuedBytes: 0 })
+  })
+
   it('delivers no more than a mebibyte at once, but every record', async () => {
     const sizes: number[] = []
     const { sink, clock } = stage(
