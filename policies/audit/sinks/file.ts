@@ -46,7 +46,7 @@ export function fileTarget(options: FileOptions, tools: FileTools): Target {
   const { files } = tools.outputs
   let opened: Opened | undefined
   let reopen = false
-  tools.outputs.onReopen(() => {
+  const forgetReopen = tools.outputs.onReopen(() => {
     reopen = true
   })
 
@@ -162,7 +162,7 @@ export function fileTarget(options: FileOptions, tools: FileTools): Target {
     }
   }
 
-  return { name: 'audit.file', deliver, idle: release }
+  return { name: 'audit.file', deliver, idle: release, close: async () => forgetReopen() }
 }
 
 interface Rendered {

@@ -53,6 +53,8 @@ export interface Target {
   deliver(lines: readonly string[]): Promise<number>
   /** Nothing waits any more: lets go of what others may need. */
   idle?(): Promise<void>
+  /** Nothing will ever be delivered again. */
+  close?(): Promise<void>
 }
 
 export interface QueueOptions {
@@ -258,6 +260,11 @@ export function createSink(options: QueueOptions): AuditSink {
     stopAnswering()
     if (queue.length > 0) lose(queue.length)
     if (unreported > 0) logger.error('audit records were lost', { sink: target.name, records: unreported })
+    try {
+      await target.close?.()
+    } catch (error) {
+      logger.warn('an audit sink could not be closed', { sink: target.name, code: errorCode(error) })
+    }
   }
 
   const stopAnswering = onInquiry(({ auditSink }) =>

@@ -151,6 +151,17 @@ describe('a file', () => {
     expect(numbersIn(disk)).toEqual([1])
   })
 
+  it('is told of nothing any more once it is closed', async () => {
+    const { open, outputs } = stage()
+    const [one, other] = [open(), open()]
+    expect(outputs.listening).toBe(2)
+    await deliverAll(one, batch(0, 1))
+    await one.close?.()
+    expect(outputs.listening).toBe(1)
+    await other.close?.()
+    expect(outputs.listening).toBe(0)
+  })
+
   it('is let go of within a second, so that another process can write as well', async () => {
     const { clock, disk, open } = stage({ chainKey: CHAIN_KEY })
     const [one, other] = [open(), open()]

@@ -186,6 +186,26 @@ describe('the queue of a sink', () => {
     expect(stuck.lines.join('\n')).toContain('error audit records were lost {"sink":"audit.test","records":3}')
   })
 
+  it('closes its target once, after the last delivery, and a target that fails to close stops nobody', async () => {
+    const calls: string[] = []
+    const { sink, clock, lines } = stage({
+      async deliver(batch) {
+        calls.push('deliver')
+        return batch.length
+      },
+      async close() {
+        calls.push('close')
+        throw Object.assign(new Error('/secret/path'), { code: 'EIO' })
+      },
+    })
+    sink.write(makeRecord(1))
+    const closing = [sink.close(), sink.close()]
+    await clock.pass(0)
+    await Promise.all(closing)
+    expect(calls).toEqual(['deliver', 'close'])
+    expect(lines).toEqual(['warn an audit sink could not be closed {"sink":"audit.test","code":"EIO"}'])
+  })
+
   it('counts bytes, not characters', async () => {
     const sizes: number[] = []
     const { sink, clock } = stage(

@@ -197,6 +197,8 @@ export function createDisk(now: () => number): TestDisk {
 export interface TestOutputs extends Outputs {
   readonly posts: PostRequest[]
   readonly stdout: Buffer[]
+  /** How many want to be told of {@link reopen}. */
+  readonly listening: number
   reopen(): void
 }
 
@@ -225,6 +227,9 @@ export function createOutputs({ files, post, writeStdout }: TestOutputsOptions):
     onReopen(listener) {
       listeners.add(listener)
       return () => void listeners.delete(listener)
+    },
+    get listening() {
+      return listeners.size
     },
     reopen() {
       for (const listener of listeners) listener()
