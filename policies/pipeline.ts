@@ -77,6 +77,11 @@ export interface ReplyReaders extends ReplyReader {
   readonly byPolicy: ReadonlyMap<string, ReplyReader>
 }
 
+const UNDECIDED = {
+  code: 'policy_unavailable',
+  message: 'The gateway could not decide on this request.',
+} as const
+
 const NOT_FORWARDED: Outcome = { ended: 'not_forwarded' }
 
 export function createPipeline(policies: readonly NamedInstance[], logger: Logger): Pipeline {
@@ -208,15 +213,11 @@ async function decideOne(
   try {
     return await instance.decide(exchange)
   } catch (error) {
-    if (error instanceof RefusedRead)
-      return { type: 'reject', status: CODES[error.code].status, code: error.code, message: error.message }
-    reportFault(logger, `${name}.decide`, error)
-    return {
-      type: 'reject',
-      status: CODES.policy_unavailable.status,
-      code: 'policy_unavailable',
-      message: 'The gateway could not decide on this request.',
-    }
+    const { code, message } = error instanceof RefusedRead ? error : UNDECIDED
+    if (!(error instanceof RefusedRead)) reportFault(logger, `${name}.decide`, error)
+    const { requestId, route } = exchange
+    publish('decision', () => ({ policy: name, requestId, route, decision: 'reject', code }))
+    return { type: 'reject', status: CODES[code].status, code, message }
   }
 }
 

@@ -1,6 +1,7 @@
 /** How old a credential is, until when it counts, and where it may be used from. */
 
 import type { Caller, Credential } from '../policy.ts'
+import type { KeyLife } from '../telemetry.ts'
 import { type AddressRange, isInside, parseAddress, parseRange } from './address.ts'
 
 /** Tags of a gateway's credential, and of its consumer where they bind all of its credentials. */
@@ -100,6 +101,16 @@ export function judgeAge(life: Pick<Life, 'issuedAt' | 'expiresAt'>, rules: AgeR
   const left = Math.min(byAge, life.expiresAt ?? Number.POSITIVE_INFINITY) - now
   const notice = lifetime - rules.warn_after_days * DAY_MS
   return left <= notice ? { type: 'valid', secondsLeft: Math.ceil(left / 1_000) } : { type: 'valid' }
+}
+
+/** When a key should be replaced, and from when it is refused, whether or not its owner is to be warned yet. */
+export function timesOf(life: Pick<Life, 'issuedAt' | 'expiresAt'>, rules: AgeRules, now: number): KeyLife {
+  const { issuedAt } = life
+  const lives = (days: number) =>
+    issuedAt === undefined || issuedAt > now + AHEAD_MS ? undefined : issuedAt + days * DAY_MS
+  const dueAt = earliest([lives(rules.max_age_days), life.expiresAt])
+  const endsAt = earliest([lives(rules.max_age_days + rules.grace_days), life.expiresAt])
+  return { ...(dueAt === undefined ? {} : { dueAt }), ...(endsAt === undefined ? {} : { endsAt }) }
 }
 
 /** Whether the address lies in one range of each list; what is no address lies in none. */

@@ -13,12 +13,12 @@ import type {
   Reject,
 } from '../policy.ts'
 import { createRevocationCheck } from '../revocation/check.ts'
-import { publish } from '../telemetry.ts'
+import { callerName, type DecisionEvent, publish, watched } from '../telemetry.ts'
 import { type AddressRange, parseRange } from './address.ts'
 import { type Authenticator, createAuthenticator } from './authenticator.ts'
 import { type ApiKeyConfig, check, fields, type OwnKeysConfig } from './config.ts'
 import { createLastUseNotes } from './last-use.ts'
-import { judgeAge, type Life, lifeOf, mayComeFrom } from './lifecycle.ts'
+import { judgeAge, type Life, lifeOf, mayComeFrom, timesOf } from './lifecycle.ts'
 import { createLockout } from './lockout.ts'
 import { createKeyLookup } from './lookup.ts'
 import { openKeyRegistry } from './open.ts'
@@ -42,6 +42,7 @@ interface Judged {
   readonly secondsLeft?: number
   /** Name under which the use is noted; only of who gets in. */
   readonly used?: string
+  readonly report?: Pick<DecisionEvent, 'caller' | 'key'>
 }
 
 /** A credential that somebody vouches for, with all that is known of it. */
@@ -122,7 +123,13 @@ function createInstance(config: ApiKeyConfig, deps: Deps): PolicyInstance {
       ...(identity === undefined ? {} : { identity }),
       ...(age.secondsLeft === undefined ? {} : { secondsLeft: age.secondsLeft }),
       ...(used === undefined ? {} : { used }),
+      ...(watched('decision') ? { report: reportOf(caller, life) } : {}),
     }
+  }
+
+  function reportOf(caller: Caller, life: Life): Pick<DecisionEvent, 'caller' | 'key'> {
+    const name = callerName(caller)
+    return { ...(name === undefined ? {} : { caller: name }), key: timesOf(life, rotation, deps.clock.now()) }
   }
 
   async function decide(exchange: Exchange): Promise<Decision> {
@@ -140,6 +147,7 @@ function createInstance(config: ApiKeyConfig, deps: Deps): PolicyInstance {
       ...(decision.type === 'pass' && decision.wouldReject !== undefined
         ? { wouldReject: decision.wouldReject.code }
         : {}),
+      ...judged.report,
       durationMs: deps.clock.monotonic() - started,
     }))
     return decision

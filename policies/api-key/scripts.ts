@@ -37,13 +37,13 @@ return 1
 const LAST = `return redis.call('GET', KEYS[1])`
 
 export const scripts = {
-  find: script(FIND),
-  swap: script(SWAP),
-  page: script(PAGE),
-  note: script(NOTE),
-  last: script(LAST),
+  find: script('find', FIND),
+  swap: script('swap', SWAP),
+  page: script('page', PAGE),
+  note: script('note', NOTE),
+  last: script('last', LAST),
 } as const satisfies Record<string, Script>
 
-function script(text: string): Script {
-  return { text, sha: createHash('sha1').update(text).digest('hex') }
+function script(name: string, text: string): Script {
+  return { name, text, sha: createHash('sha1').update(text).digest('hex') }
 }

@@ -76,12 +76,12 @@ return reply
 `
 
 export const scripts = {
-  change: script(EXPIRE, CHANGE),
-  lift: script(EXPIRE, LIFT),
-  changes: script(CHANGES),
+  change: script('change', EXPIRE, CHANGE),
+  lift: script('lift', EXPIRE, LIFT),
+  changes: script('changes', CHANGES),
 } as const satisfies Record<string, Script>
 
-function script(...parts: readonly string[]): Script {
+function script(name: string, ...parts: readonly string[]): Script {
   const text = parts.join('\n')
-  return { text, sha: createHash('sha1').update(text).digest('hex') }
+  return { name, text, sha: createHash('sha1').update(text).digest('hex') }
 }

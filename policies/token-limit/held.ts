@@ -32,6 +32,8 @@ export interface Held {
 export interface HeldCall {
   /** Where settling remembers what it learned: caller and model. */
   readonly learnedBy: string
+  /** What the caller is called in telemetry. */
+  readonly caller?: string
   readonly stream: boolean
   readonly generates: boolean
   readonly reasoning: boolean
@@ -70,6 +72,7 @@ function isCall(call: unknown): call is HeldCall {
   return (
     isObject(call) &&
     typeof call.learnedBy === 'string' &&
+    (call.caller === undefined || typeof call.caller === 'string') &&
     isPositive(call.candidates) &&
     isObject(call.estimated) &&
     Number.isFinite(call.estimated.input) &&

@@ -5,7 +5,7 @@ import type { LlmCall } from '../llm/protocol.ts'
 import type { TapPlan } from '../llm/tap.ts'
 import type { Decision, Deps, Edits, Exchange, Outcome, Pass, Policy, Reject, Reservation } from '../policy.ts'
 import type { ReserveResult } from '../stores/ports.ts'
-import { type DecisionEvent, publish } from '../telemetry.ts'
+import { callerName, type DecisionEvent, type LimitStanding, publish, watched } from '../telemetry.ts'
 import { check, fields, type TokenLimitConfig } from './config.ts'
 import { createCounter, type Estimate, estimateCall, NO_TOKENS } from './estimate.ts'
 import { limitHeaders } from './headers.ts'
@@ -25,7 +25,7 @@ export const NAME = 'llm-token-limit'
 export type TokenLimitPolicy = Policy<typeof fields>
 
 /** What one decision says beside itself. */
-type Report = Pick<DecisionEvent, 'rule' | 'model' | 'estimated'>
+type Report = Pick<DecisionEvent, 'rule' | 'model' | 'estimated' | 'caller' | 'reserved' | 'limits'>
 
 interface Judged {
   readonly decision: Decision
@@ -40,8 +40,9 @@ function createInstance(config: TokenLimitConfig, deps: Deps, llm: LlmToolkit) {
   const rules = prepareRules(config)
   const headerNames = headersOf(rules)
   const allShadow = config.mode === 'shadow'
-  const needsCall = rules.some((rule) => rule.unit !== 'requests' || dependsOnModel(rule))
-  const readOptions = { unmetered: config.unmetered, operations: config.operations, needsCall }
+  const needsModels = rules.some(dependsOnModel)
+  const needsCall = needsModels || rules.some((rule) => rule.unit !== 'requests')
+  const readOptions = { unmetered: config.unmetered, operations: config.operations, needsCall, needsModels }
   const store = deps.openLimitStore(storeConfig(config))
   const learned = deps.runtime.share<LearnedTable>('token-limit.learned', {}, createLearnedTable)
   const countTexts = createCounter(config, deps, llm)
@@ -56,18 +57,21 @@ function createInstance(config: TokenLimitConfig, deps: Deps, llm: LlmToolkit) {
       asked.kind === 'metered' ? await estimateCall(asked.call, learned.get(learnedBy), config, countTexts) : NO_TOKENS
     const applied = applicableRules(rules, facts, asked.models)
     const { askers, refused, wouldRefuse } = claimsFor(applied, facts, asked, estimate)
-    const report = reportOf(asked, estimate)
-    if (refused !== undefined) return { decision: refused, report }
-    if (askers.length === 0) return { decision: pass({}, wouldRefuse), report }
+    const caller = callerName(facts.caller)
+    const asking = { ...reportOf(asked, estimate), ...(caller === undefined ? {} : { caller }) }
+    if (refused !== undefined) return { decision: refused, report: asking }
+    if (askers.length === 0) return { decision: pass({}, wouldRefuse), report: asking }
     const id = deps.random.id()
     const reserving = store.reserve({ id, claims: askers.map(({ claim }) => claim) })
     const result = reserving instanceof Promise ? await reserving : reserving
+    const report = watched('decision') ? { ...asking, limits: limitsOf(askers, result) } : asking
     const refusal = refusalOf(askers, result, asked, deps.clock.now())
     if (!result.admitted) {
       if (refusal === undefined) return { decision: NO_ROOM, report }
       return { decision: refusal.reject, report: { ...report, rule: refusal.rule } }
     }
-    const held = hold(askers, result, asked, estimate, learnedBy)
+    const held = hold(askers, result, asked, estimate, { learnedBy, ...(caller === undefined ? {} : { caller }) })
+    const reserved = held.call?.estimated ?? { input: 0, output: 0 }
     try {
       const shown = askers.flatMap((asker, index) => {
         const claimed = result.claims[index]
@@ -77,11 +81,12 @@ function createInstance(config: TokenLimitConfig, deps: Deps, llm: LlmToolkit) {
         {
           ...(asked.kind === 'metered' ? forwarding(asked, result, cutAt(askers, result, asked)) : {}),
           replyHeaders: limitHeaders(shown, dialectOf(asked), deps.clock.now()),
-          reservation: { id, policy: NAME, estimated: held.call?.estimated ?? { input: 0, output: 0 }, data: held },
+          reservation: { id, policy: NAME, estimated: reserved, data: held },
         },
         wouldRefuse ?? refusal?.reject,
       )
-      return { decision: passed, report: refusal === undefined ? report : { ...report, rule: refusal.rule } }
+      const ruled = refusal === undefined ? {} : { rule: refusal.rule }
+      return { decision: passed, report: { ...report, reserved, ...ruled } }
     } catch (error) {
       // The request will not be forwarded, so nothing may stay reserved for it.
       await settleHeld(id, held, { ended: 'not_forwarded' }, settling)
@@ -188,7 +193,7 @@ function hold(
   result: ReserveResult,
   asked: Asked,
   estimate: Estimate,
-  learnedBy: string,
+  by: Pick<HeldCall, 'learnedBy' | 'caller'>,
 ): Held {
   const clippedTo = result.clippedTo ?? Number.POSITIVE_INFINITY
   const entries = askers.flatMap((asker, index) => {
@@ -198,14 +203,36 @@ function hold(
   const held = { version: 1, entries, ...(result.ticket === undefined ? {} : { ticket: result.ticket }) } as const
   if (asked.kind === 'counted') return held
   const output = Math.max(0, ...entries.map((entry) => (entry.unit === 'requests' ? 0 : entry.output)))
-  return { ...held, call: heldCall(asked.call, estimate, output, learnedBy) }
+  return { ...held, call: heldCall(asked.call, estimate, output, by) }
 }
 
-function heldCall(call: LlmCall, estimate: Estimate, output: number, learnedBy: string): HeldCall {
+/** Every counter that was asked, as it stands now. */
+function limitsOf(askers: readonly Asker[], { claims }: ReserveResult): readonly LimitStanding[] {
+  return askers.flatMap(({ rule, claim }, index) => {
+    const claimed = claims[index]
+    if (claimed === undefined) return []
+    const limit = claim.counter.burst ?? claim.counter.limit
+    return {
+      rule: rule.config.name,
+      unit: rule.unit,
+      limit,
+      used: Math.max(0, limit - claimed.remaining),
+      resetMs: claimed.resetMs,
+      shared: claim.caller === undefined,
+    }
+  })
+}
+
+function heldCall(
+  call: LlmCall,
+  estimate: Estimate,
+  output: number,
+  by: Pick<HeldCall, 'learnedBy' | 'caller'>,
+): HeldCall {
   const { images, audio, files, unseen, tokenIds } = call.input
   const onlyTexts = images + audio + files === 0 && !unseen && estimate.texts > 0
   return {
-    learnedBy,
+    ...by,
     stream: call.stream,
     generates: call.generates,
     reasoning: call.reasoning,

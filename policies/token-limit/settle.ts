@@ -38,9 +38,18 @@ export async function settleHeld(id: string, held: Held, outcome: Outcome, conte
     reservationId: id,
     ended: outcome.ended,
     usage: used.known,
-    estimated: call?.estimated ?? { input: 0, output: 0 },
+    estimated: call?.estimated ?? NOTHING,
+    charged: call === undefined ? NOTHING : chargedFor(call, used),
     ...(outcome.usage === undefined ? {} : { actual: outcome.usage }),
+    ...(call?.caller === undefined ? {} : { caller: call.caller }),
   }))
+}
+
+const NOTHING = { input: 0, output: 0 }
+
+/** What a rule of total tokens is charged with, before any weight of cached input. */
+function chargedFor({ estimated }: HeldCall, { input, output, seenOutput }: Used) {
+  return { input: input ?? estimated.input, output: output ?? Math.max(estimated.output, seenOutput ?? 0) }
 }
 
 /** Only what the provider itself reported teaches anything. */

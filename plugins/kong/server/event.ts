@@ -51,6 +51,7 @@ export class KongEvent {
   /** Calls that Kong has been given or will be, oldest first. */
   private readonly waiting: Array<(reply: readonly [unknown, string | undefined]) => void> = []
 
+  private readonly openedAt: number
   private readonly now: () => number
   private readonly onEnd: (event: KongEvent) => void
 
@@ -61,12 +62,18 @@ export class KongEvent {
     this.now = options.now
     this.onEnd = options.onEnd
     this.since = options.now()
+    this.openedAt = this.since
     this.pipe = { put: (call) => this.put(call), get: () => this.get() }
   }
 
   /** True while Kong waits for us. */
   get kongWaits(): boolean {
     return this.respond !== undefined
+  }
+
+  /** Milliseconds since it began. */
+  get age(): number {
+    return this.now() - this.openedAt
   }
 
   /** Kong asks what to do next. */

@@ -130,7 +130,7 @@ export function createMetrics(state: () => ServerState | undefined): Metrics {
   function onDecision(event: DecisionEvent): void {
     const { policy, decision, code = '', wouldReject = '' } = event
     decisions.inc({ policy, decision, code, would_reject: wouldReject })
-    decisionSeconds.observe({ policy }, event.durationMs / 1_000)
+    if (event.durationMs !== undefined) decisionSeconds.observe({ policy }, event.durationMs / 1_000)
   }
 
   function onSettle(event: SettleEvent): void {

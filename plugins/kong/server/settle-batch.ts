@@ -32,6 +32,7 @@ interface BatchRecord {
  */
 export async function settleBatch(argument: unknown, host: Host, start: StartPlugin): Promise<SettleAnswer> {
   const { records, configs } = readBatch(argument)
+  publish('batch', () => ({ records: records.length }))
   for (const { plugin, config } of configs) start(plugin, config)
   const unknown: number[] = []
   const settling = records.map(async (record, index) => {

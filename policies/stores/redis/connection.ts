@@ -4,6 +4,7 @@ import { nextTick } from 'node:process'
 import type { Cluster, Command, Redis } from 'ioredis'
 import { PortcullisError } from '../../errors.ts'
 import type { Clock, Random } from '../../policy.ts'
+import { publish, watched } from '../../telemetry.ts'
 import type { RedisConfig } from './config.ts'
 import { createDeadline } from './deadline.ts'
 import { failureOf, RedisFailure, refusalOf } from './failure.ts'
@@ -181,12 +182,37 @@ export function connectRedis(config: RedisConfig, deps: ConnectionDeps): RedisCo
     return dispatch(to, name, args).then(read, (error) => Promise.reject(explained(error)))
   }
 
-  function dispatch(to: Live, name: string, args: readonly Argument[], withinMs?: number): Promise<unknown> {
+  /** @param label what telemetry calls it */
+  function dispatch(
+    to: Live,
+    name: string,
+    args: readonly Argument[],
+    withinMs?: number,
+    label = name,
+  ): Promise<unknown> {
     const command = new to.Command(name, args as Argument[], UTF8)
     to.client.sendCommand(command)
     if (withinMs === undefined) deadline.watch(command)
     else deadline.watchFor(command, withinMs)
+    if (watched('command')) time(command.promise, label)
     return command.promise
+  }
+
+  function time(answer: Promise<unknown>, command: string): void {
+    const started = clock.monotonic()
+    const tell = (failed: { readonly failure?: string }) =>
+      publish('command', () => ({
+        store: 'redis',
+        node: name,
+        command,
+        durationMs: clock.monotonic() - started,
+        ...failed,
+      }))
+    answer.then(
+      () => tell({}),
+      // One that does not know the script yet has answered, too.
+      (error: unknown) => tell(isUnknownScript(error) ? {} : { failure: reasonOf(error) }),
+    )
   }
 
   function explained(error: unknown): Error {
@@ -227,7 +253,7 @@ export function connectRedis(config: RedisConfig, deps: ConnectionDeps): RedisCo
     const to = live()
     if (to instanceof Error) return Promise.reject(to).catch(recover)
     if (!clustered) cork(to.client as Redis)
-    return dispatch(to, 'evalsha', [script.sha, ...keysAndArgs], withinMs).then(read, (error) =>
+    return dispatch(to, 'evalsha', [script.sha, ...keysAndArgs], withinMs, script.name).then(read, (error) =>
       isUnknownScript(error)
         ? send('eval', [script.text, ...keysAndArgs], read).catch(recover)
         : recover(explained(error)),
@@ -308,6 +334,13 @@ function nothing(): void {}
 
 function raise(failure: unknown): never {
   throw failure
+}
+
+/** In a word that holds no argument. */
+function reasonOf(error: unknown): string {
+  if (error instanceof RedisFailure) return error.reason
+  const failure = failureOf(error)
+  return failure instanceof RedisFailure ? failure.reason : failure.code
 }
 
 /** Since a restart or `SCRIPT FLUSH`; nothing has run. */

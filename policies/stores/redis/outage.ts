@@ -2,7 +2,7 @@
 
 import { PortcullisError } from '../../errors.ts'
 import type { Clock, Logger, Random } from '../../policy.ts'
-import { publish } from '../../telemetry.ts'
+import { publish, type StoreStanding } from '../../telemetry.ts'
 import { type Admitted, createLocalShare, isLifeOf, type Lives, type LocalShare } from '../fallback.ts'
 import type { Claim, SettleEntry } from '../ports.ts'
 import type { RedisConnection } from './connection.ts'
@@ -34,6 +34,8 @@ export interface Outage {
   admit(node: GuardedNode, id: string, claims: readonly Claim[], clip: Clip): Admission
   /** False when Redis knows this id to be settled. @throws {PortcullisError} `store_fault` */
   settle(id: string, entries: readonly SettleEntry[]): Promise<boolean>
+  /** Of every node that was used. */
+  readonly standings: readonly StoreStanding[]
   close(): Promise<void>
 }
 
@@ -244,6 +246,17 @@ export function createOutage(deps: OutageDeps): Outage {
       }
       for (const [share, own] of local) share.settle(id, own)
       return shared.length === 0 ? true : settleInRedis(id, shared)
+    },
+    get standings() {
+      const unused = { name: connection.nodeOf(`${prefix}nodes`), down: false }
+      const used = nodes.size === 0 ? [unused] : [...nodes.values()]
+      const waiting = pending.hashes().map((hash) => nodeAt(hash).name)
+      return used.map(({ name, down }) => ({
+        store: 'redis',
+        node: name,
+        up: !down && connection.refusal === undefined,
+        pending: waiting.filter((node) => node === name).length,
+      }))
     },
     async close() {
       closed = true

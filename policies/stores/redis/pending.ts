@@ -18,6 +18,8 @@ export interface Settling {
 
 export interface PendingSettlements {
   readonly size: number
+  /** The hash of each that is kept. */
+  hashes(): readonly string[]
   /** Keeps what did not reach Redis. After a failure that may hide a success, refunds are not among it. */
   add(settling: Settling, failure?: RedisFailure): void
   /** Sends what is kept, but for hashes that `skip` names. False when something is left. */
@@ -80,6 +82,7 @@ export function createPending({ send, dropped }: PendingDeps): PendingSettlement
     get size() {
       return waiting.size
     },
+    hashes: () => [...waiting].map(({ hash }) => hash),
     add,
     flush(skip) {
       flushing ??= sendAll(skip).finally(() => {

@@ -12,22 +12,24 @@ import { save } from './scripts/save.lua.ts'
 import { settle } from './scripts/settle.lua.ts'
 
 export interface Script {
+  /** What telemetry calls it. */
+  readonly name: string
   readonly text: string
   /** SHA-1 in hexadecimal digits: the name Redis knows the script by. */
   readonly sha: string
 }
 
 export const scripts = {
-  reserve: script(reserveClock, claims, quick, counter, save, reserve),
-  settle: script(clock, counter, save, settle),
-  show: script(clock, counter, show),
-  grant: script(clock, counter, save, grant),
-  nodes: script(clock, nodes),
+  reserve: script('reserve', reserveClock, claims, quick, counter, save, reserve),
+  settle: script('settle', clock, counter, save, settle),
+  show: script('show', clock, counter, show),
+  grant: script('grant', clock, counter, save, grant),
+  nodes: script('nodes', clock, nodes),
 } as const satisfies Record<string, Script>
 
-function script(...parts: readonly string[]): Script {
+function script(name: string, ...parts: readonly string[]): Script {
   const text = inlineConstants(parts.join('\n'))
-  return { text, sha: createHash('sha1').update(text).digest('hex') }
+  return { name, text, sha: createHash('sha1').update(text).digest('hex') }
 }
 
 /**

@@ -2,7 +2,7 @@
 
 import { PortcullisError } from '../../errors.ts'
 import type { Deps } from '../../policy.ts'
-import { publish } from '../../telemetry.ts'
+import { onInquiry, publish } from '../../telemetry.ts'
 import type {
   Claim,
   ClaimResult,
@@ -75,6 +75,7 @@ export function createRedisStore(config: RedisStoreConfig, deps: RedisStoreDeps)
     onStoreError: config.on_store_error,
     nodes: () => Math.max(presence.nodes, config.nodes ?? 0),
   })
+  const stopAnswering = onInquiry(({ store }) => outage.standings.forEach(store))
   void connection.started.then(() => {
     if (checked === undefined && connection.refusal === undefined) outage.trip(connection.lastError)
   })
@@ -275,6 +276,7 @@ export function createRedisStore(config: RedisStoreConfig, deps: RedisStoreDeps)
       await start()
     },
     async close() {
+      stopAnswering()
       await connection.started
       await outage.close()
       if (config.observer !== true) await presence.leave().catch(noteFault)
