@@ -25,7 +25,8 @@ export type Cancel = () => void
 
 /** Told of what happens; never of an argument. */
 export interface EventObserver {
-  eventEnded?(plugin: string, phase: Phase, how: EventEnd, roundTrips: number): void
+  /** @param ms from its first frame to its end, Kong's own part included */
+  eventEnded?(plugin: string, phase: Phase, how: EventEnd, roundTrips: number, ms: number): void
 }
 
 export interface PluginServerOptions extends EventLimits {
@@ -90,7 +91,7 @@ export function createPluginServer(options: PluginServerOptions): PluginServer {
     onEnd(event, how) {
       if (how !== 'returned' && how !== 'exited')
         logger.warn('event ended early', { plugin: event.plugin, phase: event.phase, how })
-      options.observer?.eventEnded?.(event.plugin, event.phase, how, event.roundTrips)
+      options.observer?.eventEnded?.(event.plugin, event.phase, how, event.roundTrips, event.age)
     },
   })
 
