@@ -9,7 +9,7 @@ import type { AppendFile, Outputs } from '../ports.ts'
 import { type ChainKeeper, keepChain } from './file-chain.ts'
 import { pruneRotated, rotatedName } from './file-rotation.ts'
 import { lastLine } from './last-line.ts'
-import { RetryLater, type Target } from './queue.ts'
+import { RetryLater, type Target } from './target.ts'
 
 export interface FileOptions {
   readonly path: string

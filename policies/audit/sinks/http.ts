@@ -2,7 +2,7 @@
 
 import { otlpLogs } from '../otlp.ts'
 import type { Outputs } from '../ports.ts'
-import { Refused, RetryLater, type Target } from './queue.ts'
+import { Refused, RetryLater, type Target } from './target.ts'
 
 export interface HttpOptions {
   readonly url: string

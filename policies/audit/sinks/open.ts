@@ -6,8 +6,9 @@ import type { AuditConfig, SinkConfig } from '../config.ts'
 import type { Outputs } from '../ports.ts'
 import { fileTarget } from './file.ts'
 import { httpTarget } from './http.ts'
-import { type AuditSink, createSink, type Target } from './queue.ts'
+import { type AuditSink, createSink } from './queue.ts'
 import { stdoutTarget } from './stdout.ts'
+import type { Target } from './target.ts'
 
 /** @throws {ConfigError} where there is nothing to write to. */
 export function openSinks({ sinks, chain }: AuditConfig, deps: Deps, subject: string): readonly AuditSink[] {

@@ -1,7 +1,7 @@
 /** Records on standard output, one a line. */
 
 import type { Outputs } from '../ports.ts'
-import type { Target } from './queue.ts'
+import type { Target } from './target.ts'
 
 export function stdoutTarget({ writeStdout }: Pick<Outputs, 'writeStdout'>): Target {
   return {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { readSeal } from '../../../policies/audit/chain.ts'
 import { type FileOptions, fileTarget } from '../../../policies/audit/sinks/file.ts'
-import type { Target } from '../../../policies/audit/sinks/queue.ts'
+import type { Target } from '../../../policies/audit/sinks/target.ts'
 import { type Verification, verifyChain } from '../../../policies/audit/verify.ts'
 import {
   CHAIN_KEY,

@@ -4,7 +4,7 @@ import { otlpLogs } from '../../../policies/audit/otlp.ts'
 import type { PostReply } from '../../../policies/audit/ports.ts'
 import { auditRecordSchema } from '../../../policies/audit/schema.ts'
 import { type HttpOptions, httpTarget } from '../../../policies/audit/sinks/http.ts'
-import { Refused, RetryLater } from '../../../policies/audit/sinks/queue.ts'
+import { Refused, RetryLater } from '../../../policies/audit/sinks/target.ts'
 import { createDisk, createOutputs, makeRecord } from './support.ts'
 
 const OPTIONS: HttpOptions = {

@@ -1,13 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import {
-  type AuditSink,
-  createSink,
-  type QueueOptions,
-  Refused,
-  RetryLater,
-  type Target,
-} from '../../../policies/audit/sinks/queue.ts'
+import { type AuditSink, createSink, type QueueOptions } from '../../../policies/audit/sinks/queue.ts'
+import { Refused, RetryLater, type Target } from '../../../policies/audit/sinks/target.ts'
 import { createLines, createTestClock, makeRecord, settle } from './support.ts'
 
 interface Stage {
