@@ -26,7 +26,7 @@ const STRUCTURE = new Set(
   ),
 )
 const PLAIN_WORD = /^[a-zA-Z][\w./:-]{0,79}$/
-/** Members that wrap content: their name says nothing about it. */
+/** Members that wrap content: their name says nothing about it, but that of what they stand in may. */
 const CONTENT = new Set(
   'content text input output prompt instructions system arguments parts messages value data'.split(' '),
 )
@@ -40,6 +40,19 @@ interface Walk {
   readonly tag: (type: string, value: string) => string
   readonly findings: BodyFinding[]
 }
+
+/** Where in the body a value stands. */
+interface Spot {
+  readonly path: string
+  /** Name of its member; of the list that it is in, else of the body itself, which has none. */
+  readonly key: string
+  /** The nearest name that may say what it is; empty when there is none. */
+  readonly context: string
+  readonly mime: string | undefined
+  readonly depth: number
+}
+
+const WHOLE: Spot = { path: '', key: '', context: '', mime: undefined, depth: 0 }
 
 function mediaKind(mime: string): string {
   const [kind = ''] = mime.split('/')
@@ -71,19 +84,38 @@ function isProtocolWord({ redactor }: Walk, value: string): boolean {
   return redactor.find(value).every(({ type }) => type === 'DATE' || type === 'URL')
 }
 
-/** Redacts a string; the name of its member serves as context, as `ssn` does for `{"ssn": "078051120"}`. */
-function redactString(walk: Walk, value: string, path: string, key: string): string {
+/** Redacts a string; a member's name serves as context, as `ssn` does for `{"ssn": "078051120"}`. */
+function redactString(walk: Walk, value: string, { path, key, context }: Spot): string {
   let findings = walk.redactor.find(value)
-  if (key !== '' && !CONTENT.has(key) && value.length > 0 && value.length <= LONGEST_FIELD) {
-    const lead = `${key}: "`
-    const named = walk.redactor
-      .find(`${lead}${value}"`)
-      .filter((finding) => finding.start >= lead.length && finding.end <= lead.length + value.length)
-      .map(({ type, start, end }) => ({ type, start: start - lead.length, end: end - lead.length }))
-    if (named.length > 0 && extent(named) >= extent(findings)) findings = named
+  if (context !== '' && value.length > 0 && value.length <= LONGEST_FIELD) {
+    const named = findNamed(walk, context, value)
+    const telling = named.length > 0 && (context === key || saysMore(named, findNamed(walk, NEUTRAL, value)))
+    if (telling && extent(named) >= extent(findings)) findings = named
   }
   for (const finding of findings) walk.findings.push({ ...finding, path })
   return replace(value, findings, walk.tag)
+}
+
+/** What is found in a value that stands behind a name. */
+function findNamed({ redactor }: Walk, name: string, value: string): readonly Finding[] {
+  const lead = `${name}: "`
+  return redactor
+    .find(`${lead}${value}"`)
+    .filter(({ start, end }) => start >= lead.length && end <= lead.length + value.length)
+    .map(({ type, start, end }) => ({ type, start: start - lead.length, end: end - lead.length }))
+}
+
+/**
+ * A name that says nothing. Behind any name a value reads as that of a form, where dates and plain URLs are masked too;
+ * the name above, which may be `message` or `result`, must make a difference by itself.
+ */
+const NEUTRAL = 'text'
+
+function saysMore(named: readonly Finding[], neutral: readonly Finding[]): boolean {
+  return named.some(
+    ({ type, start, end }) =>
+      !neutral.some((other) => other.type === type && other.start === start && other.end === end),
+  )
 }
 
 /** Where the APIs themselves write a time, in epoch seconds. One in ten is a national number by its checksum. */
@@ -106,29 +138,16 @@ function mimeOf(record: Readonly<Record<string, unknown>>): string | undefined {
   return typeof format === 'string' && 'data' in record && /^\w{1,10}$/.test(format) ? `audio/${format}` : undefined
 }
 
-function redactValue(
-  walk: Walk,
-  value: unknown,
-  path: string,
-  key: string,
-  mime: string | undefined,
-  depth: number,
-): unknown {
-  if (depth > MAX_DEPTH) return '[TOO_DEEP]'
+function redactValue(walk: Walk, value: unknown, spot: Spot): unknown {
+  if (spot.depth > MAX_DEPTH) return '[TOO_DEEP]'
   if (typeof value === 'string') {
-    if (STRUCTURE.has(key) && isProtocolWord(walk, value)) return value
-    return media(key, value, mime) ?? redactString(walk, value, path, key)
+    if (STRUCTURE.has(spot.key) && isProtocolWord(walk, value)) return value
+    return media(spot.key, value, spot.mime) ?? redactString(walk, value, spot)
   }
-  if (typeof value === 'number') {
-    const text = String(value)
-    if (TIMES.has(key) && value >= YEAR_2001 && value < YEAR_2100) return value
-    if (!/^\d{8,19}$/.test(text)) return value
-    const redacted = redactString(walk, text, path, key)
-    return redacted === text ? value : redacted
-  }
-  if (Array.isArray(value)) {
-    return value.map((item, index) => redactValue(walk, item, `${path}/${index}`, key, mime, depth + 1))
-  }
+  if (typeof value === 'number') return redactNumber(walk, value, spot)
+  const depth = spot.depth + 1
+  if (Array.isArray(value))
+    return value.map((item, index) => redactValue(walk, item, { ...spot, path: `${spot.path}/${index}`, depth }))
   if (typeof value !== 'object' || value === null) return value
   const record = value as Readonly<Record<string, unknown>>
   const own = mimeOf(record)
@@ -139,11 +158,22 @@ function redactValue(
     let safe = replace(name, nameFindings, walk.tag)
     for (let copy = 2; used.has(safe); copy++) safe = `${safe}#${copy}`
     used.add(safe)
-    const inner = pointer(path, safe)
-    for (const finding of nameFindings) walk.findings.push({ ...finding, path: inner })
-    entries.push([safe, redactValue(walk, member, inner, name, own ?? (name === 'url' ? mime : undefined), depth + 1)])
+    const path = pointer(spot.path, safe)
+    for (const finding of nameFindings) walk.findings.push({ ...finding, path })
+    const context = CONTENT.has(name) ? spot.context : name
+    const mime = own ?? (name === 'url' ? spot.mime : undefined)
+    entries.push([safe, redactValue(walk, member, { path, key: name, context, mime, depth })])
   }
   return Object.fromEntries(entries)
+}
+
+/** A sign changes nothing about what the digits are; a masked number becomes the placeholder alone. */
+function redactNumber(walk: Walk, value: number, spot: Spot): unknown {
+  if (TIMES.has(spot.key) && value >= YEAR_2001 && value < YEAR_2100) return value
+  const digits = String(Math.abs(value))
+  if (!/^\d{8,19}$/.test(digits)) return value
+  const redacted = redactString(walk, digits, spot)
+  return redacted === digits ? value : redacted
 }
 
 function parsed(body: unknown): unknown {
@@ -169,5 +199,5 @@ export function redactBody(body: unknown, options?: RedactOptions & CallOptions)
 /** {@link redactBody} with a compiled redactor. */
 export function redactBodyWith(redactor: Redactor, body: unknown, call?: CallOptions): BodyRedaction {
   const walk: Walk = { redactor, tag: redactor.tagger(call), findings: [] }
-  return { body: redactValue(walk, parsed(body), '', '', undefined, 0), findings: walk.findings }
+  return { body: redactValue(walk, parsed(body), WHOLE), findings: walk.findings }
 }

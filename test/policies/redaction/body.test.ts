@@ -124,6 +124,39 @@ test("a member's name is context for its value", () => {
   })
 })
 
+test('a number is masked whatever its sign, and stays a number where nothing is found', () => {
+  expect(redactBody({ ssn: -512345678, tax: { id: [-4_111_111_111_111_111] }, rate: -12345678.5, small: -15 })).toEqual(
+    {
+      body: { ssn: '[US_SSN]', tax: { id: ['[CARD]'] }, rate: -12345678.5, small: -15 },
+      findings: [
+        { type: 'US_SSN', start: 0, end: 9, path: '/ssn' },
+        { type: 'CARD', start: 0, end: 16, path: '/tax/id/0' },
+      ],
+    },
+  )
+})
+
+test('the name above is context for members that only wrap content', () => {
+  const { body } = redactBody({
+    password: { value: 'correcthorse9' },
+    ssn: { type: 'number', value: 512345678 },
+    api_key: { data: { text: ['9f8e7d6c5b4a39281706'] } },
+    // The nearest name that says something.
+    secret: { note: { value: 'correcthorse9' } },
+    messages: [{ role: 'user', content: [{ type: 'text', text: 'correcthorse9' }] }],
+    // A form's value would be masked here; a message is none.
+    choices: [{ message: { content: '# 0.5.3 - 2015-06-02' } }],
+  })
+  expect(body).toEqual({
+    password: { value: '[PASSWORD]' },
+    ssn: { type: 'number', value: '[US_SSN]' },
+    api_key: { data: { text: ['[SECRET]'] } },
+    secret: { note: { value: 'correcthorse9' } },
+    messages: [{ role: 'user', content: [{ type: 'text', text: 'correcthorse9' }] }],
+    choices: [{ message: { content: '# 0.5.3 - 2015-06-02' } }],
+  })
+})
+
 test('keys are redacted too, without losing members', () => {
   const { body } = redactBody({ [MAIL]: 1, 'bob@example.com': 2 })
   expect(body).toEqual({ '[EMAIL]': 1, '[EMAIL]#2': 2 })
