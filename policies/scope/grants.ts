@@ -88,7 +88,12 @@ export function firstUncovered(globs: readonly string[], models: readonly string
 }
 
 function covers(glob: string, model: string): boolean {
-  return glob === model || (!DIVISIBLE.test(model) && globMatches(glob, model))
+  return glob === model || (!isDivisible(model) && globMatches(glob, model))
+}
+
+/** Whether a router or a URL could make another model of the name than the one it seems to be. */
+export function isDivisible(model: string): boolean {
+  return DIVISIBLE.test(model)
 }
 
 /** The least grant that would do; without a model that cannot be written as one. */

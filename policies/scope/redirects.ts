@@ -5,6 +5,7 @@
 
 import { assertModel } from '../llm/body-fields.ts'
 import { isObject, type JsonObject } from '../llm/json.ts'
+import type { Exchange } from '../policy.ts'
 import { UNKNOWN_MODEL } from './grants.ts'
 
 /** Members of a body, fields of a form and parameters of a query, folded by {@link fold}. */
@@ -76,6 +77,17 @@ export function redirectsInQuery(name: string): boolean {
   return QUERY_NAMES.has(fold(name))
 }
 
+/** Whether a header or the query leaves open which model answers. */
+export async function isRedirected(exchange: Pick<Exchange, 'header' | 'queryNames'>): Promise<boolean> {
+  const names = exchange.queryNames()
+  if ((names instanceof Promise ? await names : names).some(redirectsInQuery)) return true
+  for (const name of REDIRECTING_HEADERS) {
+    const header = exchange.header(name)
+    if ((header instanceof Promise ? await header : header) !== undefined) return true
+  }
+  return false
+}
+
 /** {@link UNKNOWN_MODEL} when the body leaves open which model answers. @param except names that the caller reads itself */
 export function redirectedBy(body: JsonObject, except: readonly string[] = []): string[] {
   const configs = [body.generationConfig, body.generation_config].filter(isObject)
@@ -85,6 +97,14 @@ export function redirectedBy(body: JsonObject, except: readonly string[] = []): 
       Object.entries(config).some(([name, value]) => value !== null && ROUTING.includes(fold(name))),
     )
   return found ? [UNKNOWN_MODEL] : []
+}
+
+/** What uses models of its own beside the one that answers. */
+const HELPERS = ['tools', 'plugins', 'data_sources', 'dataSources'] as const
+
+/** Models of tools, plugins and data sources. @throws {RefusedRead} as {@link innerModels} does */
+export function helperModels(body: JsonObject): string[] {
+  return HELPERS.flatMap((place) => innerModels(body[place]))
 }
 
 /**

@@ -9,7 +9,7 @@ import type { Operation } from '../llm/protocol.ts'
 import type { Exchange } from '../policy.ts'
 import { UNKNOWN_MODEL } from './grants.ts'
 import { readFormModels } from './multipart.ts'
-import { innerModels, REDIRECTING_HEADERS, redirectedBy, redirectsInQuery } from './redirects.ts'
+import { helperModels, innerModels, isRedirected, redirectedBy } from './redirects.ts'
 
 /** What this policy needs to know of LLM APIs. */
 export interface LlmReader {
@@ -27,8 +27,6 @@ const MODEL_FIELDS = decisive('model', 'models')
 
 /** Where else than at the top a body names a model: Gemini's countTokens, graders of fine-tuning. */
 const INNER_PLACES = ['generateContentRequest', 'generate_content_request', 'method'] as const
-/** What uses models of its own beside the one that answers. */
-const HELPERS = ['tools', 'plugins', 'data_sources', 'dataSources'] as const
 
 /**
  * Undefined when no API has such an operation.
@@ -82,17 +80,6 @@ export async function readModels(exchange: Exchange, operation: Operation, llm: 
   return qualified(models, operation, exchange.path)
 }
 
-/** A header or the query leaves open which model answers. */
-async function isRedirected(exchange: Exchange): Promise<boolean> {
-  const names = exchange.queryNames()
-  if ((names instanceof Promise ? await names : names).some(redirectsInQuery)) return true
-  for (const name of REDIRECTING_HEADERS) {
-    const header = exchange.header(name)
-    if ((header instanceof Promise ? await header : header) !== undefined) return true
-  }
-  return false
-}
-
 async function assertUncompressed(exchange: Exchange): Promise<void> {
   const encoding = (await exchange.header('content-encoding'))?.trim().toLowerCase()
   if (encoding !== undefined && encoding !== '' && encoding !== 'identity')
@@ -126,7 +113,7 @@ function readJson(body: JsonBody, operation: Operation): string[] {
   const beside = [
     ...redirectedBy(value, exact ? ['fallbacks'] : []),
     ...(exact ? fallbackModels(value.fallbacks) : []),
-    ...HELPERS.flatMap((place) => innerModels(value[place])).map((model) => withoutPrefix(model, operation.model)),
+    ...helperModels(value).map((model) => withoutPrefix(model, operation.model)),
   ]
   if (operation.protocol !== undefined && !operation.read) {
     const call = operation.protocol.read(body, operation)

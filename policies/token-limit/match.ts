@@ -31,7 +31,10 @@ export function globMatches(glob: string, text: string): boolean {
   return from === glob.length
 }
 
-/** One rule as it applies to one of the models that may answer. */
+/** Stands for a model that nobody can tell; any may answer then. */
+export const UNKNOWN_MODEL = ''
+
+/** One rule as it applies to one of the models that may answer; the model is empty when nobody can tell or there is none. */
 export interface AppliedRule<R> {
   readonly rule: R
   readonly model: string
@@ -39,7 +42,8 @@ export interface AppliedRule<R> {
 
 /**
  * The first matching rule of each name. A request that may be answered by several models is held to the rules of each
- * of them: a decoy must not choose the rule.
+ * of them: a decoy must not choose the rule. Where {@link UNKNOWN_MODEL} is among them, every rule that any model would
+ * have met applies. Without models only rules for all models do.
  */
 export function applicableRules<R extends { readonly config: RuleConfig }>(
   rules: readonly R[],
@@ -47,22 +51,29 @@ export function applicableRules<R extends { readonly config: RuleConfig }>(
   models: readonly string[],
 ): AppliedRule<R>[] {
   const applied: AppliedRule<R>[] = []
-  for (const model of models) {
+  for (const model of models.length === 0 ? [undefined] : models) {
     const taken = new Set<string>()
     for (const rule of rules) {
-      if (taken.has(rule.config.name) || !matches(rule.config, facts, model)) continue
-      taken.add(rule.config.name)
-      applied.push({ rule, model })
+      const { name, match } = rule.config
+      if (taken.has(name) || !matchesModel(match?.models, model) || !matches(rule.config, facts)) continue
+      // Of an unknown model only a rule for all models is certain to be the first.
+      if (model !== UNKNOWN_MODEL || match?.models === undefined) taken.add(name)
+      applied.push({ rule, model: model ?? UNKNOWN_MODEL })
     }
   }
   return applied
 }
 
-function matches(rule: RuleConfig, facts: Facts, model: string): boolean {
+function matchesModel(globs: readonly string[] | undefined, model: string | undefined): boolean {
+  if (globs === undefined || model === UNKNOWN_MODEL) return true
+  if (model === undefined) return false
+  const folded = model.toLowerCase()
+  return globs.some((glob) => globMatches(glob.toLowerCase(), folded))
+}
+
+function matches(rule: RuleConfig, facts: Facts): boolean {
   const { match } = rule
   if (match === undefined) return true
-  const folded = model.toLowerCase()
-  if (match.models !== undefined && !match.models.some((glob) => globMatches(glob.toLowerCase(), folded))) return false
   if (match.consumers !== undefined && !matchesConsumer(match.consumers, facts)) return false
   if (match.tags !== undefined && !matchesTag(match.tags, facts)) return false
   if (match.routes !== undefined && !matchesRoute(match.routes, facts)) return false

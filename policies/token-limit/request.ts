@@ -6,10 +6,13 @@ import type { ExtraOperation } from '../llm/operations.ts'
 import { assertPlainPath, OVERRIDE_HEADERS } from '../llm/paths.ts'
 import type { LlmCall } from '../llm/protocol.ts'
 import type { Exchange } from '../policy.ts'
+import { isDivisible } from '../scope/grants.ts'
+import { helperModels, isRedirected, redirectedBy } from '../scope/redirects.ts'
 import type { Facts } from './keys.ts'
-import { globMatches } from './match.ts'
+import { globMatches, UNKNOWN_MODEL } from './match.ts'
 import type { LlmToolkit } from './toolkit.ts'
 
+/** `models`: all that may answer, {@link UNKNOWN_MODEL} among them when nobody can tell; none when there is no model. */
 export type Asked =
   /** Only `requests` rules apply. */
   | { readonly kind: 'counted'; readonly models: readonly string[] }
@@ -20,31 +23,31 @@ export interface ReadOptions {
   readonly operations: readonly ExtraOperation[]
   /** Rules need to know tokens or the model; otherwise nothing has to be understood. */
   readonly needsCall: boolean
+  /** Rules differ by model. */
+  readonly needsModels: boolean
 }
 
 /** More models than this in one request are no fallback list. */
 const MAX_MODELS = 16
-const UNKNOWN_MODEL = ''
 
 const COUNTED_METHODS = new Set(['GET', 'HEAD', 'OPTIONS', 'DELETE'])
 
 /** @throws {RefusedRead} when the request cannot be metered. */
 export async function readRequest(exchange: Exchange, options: ReadOptions, llm: LlmToolkit): Promise<Asked> {
   const method = exchange.method.toUpperCase()
-  if (!options.needsCall) return { kind: 'counted', models: [UNKNOWN_MODEL] }
+  if (!options.needsCall) return { kind: 'counted', models: [] }
   // Before any glob: an upstream could read `/free/../v1/chat/completions` as another path.
   assertPlainPath(exchange.path)
   for (const name of OVERRIDE_HEADERS)
     if ((await exchange.header(name)) !== undefined)
       throw new RefusedRead('invalid_request', 'The request asks for another method or path in a header.')
-  if (options.unmetered.some((glob) => globMatches(glob, exchange.path)))
-    return { kind: 'counted', models: [UNKNOWN_MODEL] }
+  if (options.unmetered.some((glob) => globMatches(glob, exchange.path))) return { kind: 'counted', models: [] }
   if (method === 'CONNECT' || (await exchange.header('upgrade')))
     throw unmetered('A connection that changes its protocol cannot be metered.')
   const operation = llm.recognise(method, exchange.path, options.operations)
   // A read, such as counting tokens, uses none.
   if (COUNTED_METHODS.has(method) || operation?.read === true)
-    return { kind: 'counted', models: [operation?.model ?? UNKNOWN_MODEL] }
+    return { kind: 'counted', models: operation?.model === undefined ? [] : [operation.model] }
   if (operation?.protocol === undefined) throw unmetered('Nobody can meter this method and path.')
   await assertReadable(exchange)
   const bytes = await exchange.body()
@@ -53,9 +56,28 @@ export async function readRequest(exchange: Exchange, options: ReadOptions, llm:
   const body = llm.parseBody(bytes)
   const call = operation.protocol.read(body, operation)
   if (call.unmetered) throw unmetered('A run outside this request cannot be metered.')
-  const models = [...new Set([call.model, ...(call.otherModels ?? [])])]
+  const named = [call.model, ...(call.otherModels ?? [])]
+  const models = [...new Set(options.needsModels ? await withUnnamed(named, exchange, body, call) : named)]
   if (models.length > MAX_MODELS) throw new RefusedRead('invalid_request', `More than ${MAX_MODELS} models are named.`)
   return { kind: 'metered', models, call, body }
+}
+
+/** Also the models that tools use, and {@link UNKNOWN_MODEL} when something leaves open which model answers. */
+async function withUnnamed(
+  named: readonly string[],
+  exchange: Exchange,
+  { value }: JsonBody,
+  { protocol }: LlmCall,
+): Promise<readonly string[]> {
+  // The protocol has read Anthropic's own fallbacks, but for those that Anthropic picks.
+  const exact = protocol.id === 'anthropic-messages'
+  const models = [...named, ...helperModels(value)]
+  const open =
+    (exact && value.fallbacks === 'default') ||
+    models.some(isDivisible) ||
+    redirectedBy(value, exact ? ['fallbacks'] : []).length > 0 ||
+    (await isRedirected(exchange))
+  return open ? [...models, UNKNOWN_MODEL] : models
 }
 
 /** Compressed, or not what it must be to be understood. */

@@ -15,6 +15,8 @@ export interface RequestParts {
   readonly method?: string
   readonly path?: string
   readonly headers?: Readonly<Record<string, string>>
+  /** Names of the query's parameters. */
+  readonly query?: readonly string[]
   /** Text is sent as it is, anything else as JSON; null is no body. */
   readonly body?: unknown
   readonly caller?: Caller
@@ -40,7 +42,7 @@ export function exchange(parts: RequestParts = {}): Exchange {
     method,
     path,
     route,
-    queryNames: () => [],
+    queryNames: () => parts.query ?? [],
     header: (name) => all[name],
     body: () =>
       body === null ? undefined : new TextEncoder().encode(typeof body === 'string' ? body : JSON.stringify(body)),
