@@ -43,7 +43,7 @@ function redacted(bytes: Uint8Array, tenant: string, options: ContentOptions): C
   const text = asText(bytes)
   if (text === undefined) return { 'portcullis.content.request.dropped': 'unreadable' }
   try {
-    const { body, findings } = redactBodyWith(options.redactor, bytes, { tenant, now: options.now() })
+    const { body, findings } = redactBodyWith(options.redactor, parsed(text), { tenant, now: options.now() })
     const whole = typeof body === 'string' ? body : JSON.stringify(body)
     const cut = cutWithin(whole, options.maxBytes)
     return {
@@ -68,6 +68,16 @@ function asText(bytes: Uint8Array): string | undefined {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
   } catch (error) {
     if (error instanceof TypeError) return undefined
+    throw error
+  }
+}
+
+/** What is no JSON is redacted as the text that it is. */
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text) as unknown
+  } catch (error) {
+    if (error instanceof SyntaxError) return text
     throw error
   }
 }
