@@ -10,7 +10,7 @@ const matchFields = defineFields({
   models: {
     type: list(string({ maxLength: 256 }), { minItems: 1 }),
     description:
-      'Model globs, compared without regard to case; `*` is any text and `?` one character. Unset: any model.',
+      'Model globs, compared without regard to case; `*` is any text and `?` one character. Names count as callers write them, so let a rule for all models come last; a request that leaves open which model answers is held to the rules of all. Unset: any model.',
   },
   consumers: {
     type: list(string({ maxLength: 256 }), { minItems: 1 }),
