@@ -3,13 +3,13 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer, request as httpRequest, type IncomingMessage } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { request as httpRequest, type IncomingMessage } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { makeKey, sign } from '../support/jwks/issuer.ts'
 import { type Canaries, type CanaryKind, createCanaries, leaksIn, type Searched } from './support/canaries.ts'
+import { startCollector } from './support/collector.ts'
 import type { GatewaySpec } from './support/gateway-process.ts'
 import { startUpstream } from './support/upstream.ts'
 
@@ -43,13 +43,7 @@ async function run({ content, kind, leaks = false }: RunOptions): Promise<Run> {
   const canaries = createCanaries(kind)
   const plant = (place: string) => canaries.plant(place)
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-canary-'))
-  const posts: string[] = []
-  const collector = createServer((request, response) => {
-    request.on('data', (piece) => posts.push(String(piece)))
-    request.on('end', () => response.writeHead(200).end())
-  }).listen(0, '127.0.0.1')
-  await once(collector, 'listening')
-  const collectorUrl = `http://127.0.0.1:${(collector.address() as AddressInfo).port}`
+  const collector = await startCollector()
   const upstream = await startUpstream(plant)
   const key = await makeKey('k1')
   const token = await sign(key, Math.floor(Date.now() / 1000), {
@@ -72,7 +66,7 @@ async function run({ content, kind, leaks = false }: RunOptions): Promise<Run> {
       { type: 'file', path: join(folder, 'audit.ndjson'), flush_ms: 0, max_bytes: 8_192 },
       {
         type: 'http',
-        url: `${collectorUrl}/logs?token=${plant('collector url')}`,
+        url: `${collector.url}/logs?token=${plant('collector url')}`,
         headers: { authorization: `Bearer ${plant('collector header')}` },
         flush_ms: 0,
       },
@@ -147,7 +141,6 @@ async function run({ content, kind, leaks = false }: RunOptions): Promise<Run> {
     child.kill('SIGKILL')
     await gone
     upstream.close()
-    collector.closeAllConnections()
     collector.close()
     for (const path of [folder, spec.addressFile, specFile]) rmSync(path, { recursive: true, force: true })
   })
@@ -224,7 +217,7 @@ async function run({ content, kind, leaks = false }: RunOptions): Promise<Run> {
       .flatMap(({ text }) => text.split('\n').filter(Boolean))
       .map((line) => JSON.parse(line) as Readonly<Record<string, unknown>>)
   await vi.waitFor(() => expect(records().length).toBeGreaterThanOrEqual(22), SOON)
-  await vi.waitFor(() => expect(posts.join('').split('\n').length).toBeGreaterThanOrEqual(22), SOON)
+  await vi.waitFor(() => expect(collector.received().split('\n').length).toBeGreaterThanOrEqual(22), SOON)
   expect(child.exitCode).toBeNull()
   return {
     canaries,
@@ -233,7 +226,7 @@ async function run({ content, kind, leaks = false }: RunOptions): Promise<Run> {
     sources: [
       { name: 'standard output', text: output.stdout },
       { name: 'standard error', text: output.stderr },
-      { name: 'the collector', text: posts.join('') },
+      { name: 'the collector', text: collector.received() },
       ...refusals,
       ...files(),
     ],

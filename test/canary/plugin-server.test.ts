@@ -3,8 +3,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
-import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest'
@@ -15,6 +13,7 @@ import { createRequest, type KongRequest } from '../support/kong-client/request.
 import { createWorker, type PluginConfig } from '../support/kong-client/worker.ts'
 import { freePort } from '../support/redis/server.ts'
 import { type Canaries, type CanaryKind, createCanaries, leaksIn, type Searched } from './support/canaries.ts'
+import { startCollector } from './support/collector.ts'
 
 const ROOT = new URL('../..', import.meta.url).pathname
 const SOON = { timeout: 20_000, interval: 25 }
@@ -49,12 +48,7 @@ async function run({ content, kind, leaks = false }: RunOptions) {
   const canaries = createCanaries(kind)
   const plant = (place: string) => canaries.plant(place)
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-canary-'))
-  const posts: string[] = []
-  const collector = createServer((request, response) => {
-    request.on('data', (piece) => posts.push(String(piece)))
-    request.on('end', () => response.writeHead(200).end())
-  }).listen(0, '127.0.0.1')
-  await once(collector, 'listening')
+  const collector = await startCollector()
   const socket = join(folder, 's')
   const metricsPort = await freePort()
   const child = spawn(
@@ -88,7 +82,6 @@ async function run({ content, kind, leaks = false }: RunOptions) {
     const gone = child.exitCode === null && child.signalCode === null ? once(child, 'exit') : undefined
     child.kill('SIGKILL')
     await gone
-    collector.closeAllConnections()
     collector.close()
     rmSync(folder, { recursive: true, force: true })
   })
@@ -104,7 +97,7 @@ async function run({ content, kind, leaks = false }: RunOptions) {
       { type: 'file', path: join(folder, 'audit.ndjson'), flush_ms: 0, max_bytes: 8_192 },
       {
         type: 'http',
-        url: `http://127.0.0.1:${(collector.address() as AddressInfo).port}/${plant('collector url')}`,
+        url: `${collector.url}/${plant('collector url')}`,
         headers: { authorization: plant('collector header') },
         format: 'otlp',
         flush_ms: 0,
@@ -179,7 +172,7 @@ async function run({ content, kind, leaks = false }: RunOptions) {
   expect(child.exitCode).toBeNull()
   const metrics = await (await fetch(`http://127.0.0.1:${metricsPort}/metrics`)).text()
   await vi.waitFor(() => expect(recordsIn(folder).length).toBeGreaterThanOrEqual(15), SOON)
-  await vi.waitFor(() => expect(posts.join('').split('portcullis.decision').length).toBeGreaterThan(15), SOON)
+  await vi.waitFor(() => expect(collector.received().split('portcullis.decision').length).toBeGreaterThan(15), SOON)
   child.kill('SIGUSR2')
   await once(child, 'exit')
 
@@ -187,7 +180,7 @@ async function run({ content, kind, leaks = false }: RunOptions) {
     { name: 'standard output', text: output.stdout },
     { name: 'standard error', text: output.stderr },
     { name: 'the metrics', text: metrics },
-    { name: 'the collector', text: posts.join('') },
+    { name: 'the collector', text: collector.received() },
     { name: 'what Kong would log', text: worker.errors.join('\n') },
     ...replies,
     ...readdirSync(folder)
