@@ -19,6 +19,9 @@ const OWN = ['time', 'portcullis.request.id', 'portcullis.duration_ms', 'portcul
 /** Each gateway has consumers and keys of its own. */
 const THEIRS = ['user.id', 'portcullis.credential.id', 'portcullis.credential.fingerprint']
 
+/** The model's own clock, inside of its reply: two requests may lie on both sides of a second. */
+const CREATED = /"created":\d+/g
+
 async function recordOf(form: (audit: object) => readonly object[], act: (stage: Stage) => Promise<Response>) {
   const audit = createAuditFile({ content: 'redacted' })
   const { action } = (audit.step as { readonly 'llm-audit-log': { readonly action: object } })['llm-audit-log']
@@ -26,7 +29,9 @@ async function recordOf(form: (audit: object) => readonly object[], act: (stage:
   const reply = await act(stage)
   const text = await reply.text()
   const [record = {}] = await audit.records(1)
-  const kept = Object.entries(record).filter(([name]) => ![...OWN, ...THEIRS].includes(name))
+  const kept = Object.entries(record)
+    .filter(([name]) => ![...OWN, ...THEIRS].includes(name))
+    .map(([name, value]) => [name, typeof value === 'string' ? value.replace(CREATED, '"created":0') : value])
   const body = reply.status === 200 ? '' : text
   return { status: reply.status, body, record: Object.fromEntries(kept), reached: stage.model.requests.length }
 }

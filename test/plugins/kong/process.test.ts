@@ -585,7 +585,9 @@ describe.skipIf(redisServerVersion() === undefined)('with Redis', () => {
 test('SIGSTOP: Kong gives up, and the frames that wait then harm nobody', async () => {
   const plugin = tokenLimitConfig('a', 10_000)
   const server = await start()
-  const worker = kong({ readTimeoutMs: 100 })
+  const patient = kong()
+  expect(await patient.access(llmRequest(), plugin)).toBe('done')
+  const worker = kong({ readTimeoutMs: 1_000 })
   expect(await worker.access(llmRequest(), plugin)).toBe('done')
   server.child.kill('SIGSTOP')
   for (let n = 0; n < 3; n++) {
@@ -595,7 +597,6 @@ test('SIGSTOP: Kong gives up, and the frames that wait then harm nobody', async 
   }
   server.child.kill('SIGCONT')
   await until(() => server.stderr().includes('connection destroyed'))
-  const patient = kong()
   for (let n = 0; n < 20; n++) expect(await patient.access(llmRequest(), plugin)).toBe('done')
 })
 
