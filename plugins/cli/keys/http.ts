@@ -1,6 +1,7 @@
 /** A JSON client for an operator's own servers, whose requests and replies hold secrets. */
 
 import { PortcullisError } from '../../../policies/errors.ts'
+import { isLoopback } from '../../../policies/loopback.ts'
 
 export interface HttpReply {
   readonly status: number
@@ -68,10 +69,6 @@ function parseAddress({ subject, address, allowHttp = false }: HttpOptions): URL
   if (url.protocol === 'http:' && !allowHttp && !isLoopback(url.hostname))
     throw wrong('must be https: secrets would travel in clear text')
   return url
-}
-
-function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '[::1]' || /^127(?:\.\d{1,3}){3}$/.test(host)
 }
 
 /** fetch's own message would quote the value. */

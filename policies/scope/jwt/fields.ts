@@ -1,5 +1,6 @@
 /** Config fields of the tokens that are trusted. */
 
+import { isLoopback } from '../../loopback.ts'
 import { boolean, choice, integer, list, record, string } from '../../schema/declare.ts'
 import { type Config, type ConfigIssue, defineFields } from '../../schema/fields.ts'
 import { parseKeySet } from './key-document.ts'
@@ -153,10 +154,6 @@ function wrongUrl(text: string, allowHttp: boolean): string | undefined {
   if (username !== '' || password !== '') return 'must not hold a user or password'
   if (protocol === 'https:' || allowHttp || isLoopback(hostname)) return undefined
   return 'must be https, unless `allow_http` is set'
-}
-
-function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '[::1]' || /^127(?:\.\d{1,3}){3}$/.test(host)
 }
 
 function wrongKeys(text: string): string | undefined {

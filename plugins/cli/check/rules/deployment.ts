@@ -1,5 +1,6 @@
 /** The variables that Kong is started with. */
 
+import { isLoopback } from '../../../../policies/loopback.ts'
 import type { Variable } from '../environment.ts'
 import { PACK } from '../priorities.ts'
 import { about, at, listOf, pluginServerVariable, settingOf } from './variables.ts'
@@ -160,7 +161,7 @@ export const adminExposed = about(
   },
   function* (environment) {
     const listeners = listOf(environment, 'KONG_ADMIN_LISTEN').filter((listener) => listener !== 'off')
-    if (listeners.some((listener) => !/^(127\.\d+\.\d+\.\d+|\[::1\]|localhost):/.test(listener)))
+    if (listeners.some((listener) => !isLoopback(/^(.*?):\d+(\s|$)/.exec(listener)?.[1] ?? '')))
       yield at(environment, 'KONG_ADMIN_LISTEN', 'is not on the loopback')
   },
 )
