@@ -10,7 +10,7 @@ import type { Config, Fields } from '../../policies/schema/fields.ts'
 import { toJsonSchema } from '../../policies/schema/json-schema.ts'
 import { parsePolicyConfig } from '../../policies/schema/parse.ts'
 import { answer } from './answers.ts'
-import { callerOf, carriedKey } from './caller.ts'
+import { callerOf, carriedKeys } from './caller.ts'
 import { checkPipelines } from './check.ts'
 import type { EgConfig, EgContext, EgPolicy, EgRequest, EgResponse, EgServices } from './eg.ts'
 import { reportFault, UNAVAILABLE } from './fault.ts'
@@ -132,8 +132,8 @@ function exchangeOf(judging: Judging, passage: Passage, context: EgContext, site
     header: (name) => headerOf(request, name),
     body: () => passage.readBody(pipeline.maxBodyBytes),
     caller() {
-      const key = carriedKey(request, site.keyAuth)
-      const own = () => callerOf(request, { services, key, mayHoldClaims: site.mayHoldClaims })
+      const keys = carriedKeys(request, site.keyAuth)
+      const own = () => callerOf(request, { services, keys, mayHoldClaims: site.mayHoldClaims })
       caller ??= withProven({ caller: own }, passage.proven)
       return caller
     },

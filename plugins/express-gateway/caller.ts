@@ -1,14 +1,14 @@
 /** Who calls: what Express Gateway's auth policies proved, looked up rather than taken from headers. */
 
-import { createHash } from 'node:crypto'
+import { createHash, timingSafeEqual } from 'node:crypto'
 import type { Caller, Consumer, Credential } from '../../policies/policy.ts'
 import type { EgCredential, EgRequest, EgServices } from './eg.ts'
 import { asList, asRecord, isRecord, type PipelineConfig } from './pipelines.ts'
 
-/** What the request carried for key-auth. Taken before credentials are removed from it. */
+/** What the request carried for key-auth, true or not. Taken before credentials are removed from it. */
 export interface CarriedKey {
   readonly id: string
-  readonly fingerprint: string
+  readonly secret: string
 }
 
 /** How the pipeline's key-auth steps look for keys. */
@@ -35,32 +35,26 @@ export function keyAuthPlaces(pipeline: PipelineConfig): KeyAuthPlaces {
   }
 }
 
-/** Reads the key as key-auth does: the last word of the header, else the query parameter. */
-export function carriedKey(request: EgRequest, places: KeyAuthPlaces): CarriedKey | undefined {
-  for (const { name, scheme } of places.headers) {
-    const value = request.headers[name]
-    if (typeof value !== 'string') continue
-    const words = value.split(' ')
-    if (scheme !== undefined && words[0]?.toLowerCase() !== scheme) continue
-    return fromKey(words.at(-1) ?? '')
-  }
-  const query = new URL(request.originalUrl, 'http://gateway').searchParams
-  for (const name of places.query) {
-    const value = query.get(name)
-    if (value !== null) return fromKey(value)
-  }
-  return undefined
-}
-
-function fromKey(key: string): CarriedKey | undefined {
-  const [id = '', secret = ''] = key.split(':')
-  if (id === '' || secret === '') return undefined
-  return { id, fingerprint: createHash('sha256').update(`${id}:${secret}`).digest('hex').slice(0, 32) }
+/**
+ * Every key that some step of key-auth could have read: the last word of its header, or its query parameter. Which step
+ * ran, and what it took, nobody says.
+ */
+export function carriedKeys(request: EgRequest, places: KeyAuthPlaces): readonly CarriedKey[] {
+  const inHeaders = places.headers.flatMap(({ name, scheme }) => {
+    const words = String(request.headers[name] ?? '').split(' ')
+    return scheme === undefined || words[0]?.toLowerCase() === scheme ? (words.at(-1) ?? '') : []
+  })
+  const query = new URLSearchParams(request.originalUrl.split('?').slice(1).join('?'))
+  const texts = [...inHeaders, ...places.query.map((name) => query.get(name) ?? '')]
+  return [...new Set(texts)].flatMap((text) => {
+    const [id = '', secret = ''] = text.split(':')
+    return id === '' || secret === '' ? [] : { id, secret }
+  })
 }
 
 export interface CallerSources {
   readonly services: EgServices
-  readonly key: CarriedKey | undefined
+  readonly keys: readonly CarriedKey[]
   /** An auth policy of the pipeline may leave a token's claims in the consumer's place. */
   readonly mayHoldClaims: boolean
 }
@@ -82,14 +76,26 @@ export async function callerOf(request: EgRequest, sources: CallerSources): Prom
  */
 async function credentialByKey(
   user: Readonly<Record<string, unknown>>,
-  { services, key }: CallerSources,
+  { services, keys }: CallerSources,
 ): Promise<Credential | undefined> {
-  if (key === undefined) return undefined
-  const credential = await services.credential.getCredential(key.id, 'key-auth')
-  if (credential?.isActive !== true || credential.consumerId === undefined) return undefined
-  // Express Gateway lets a credential name its consumer by id or by user name.
-  if (credential.consumerId !== user.id && credential.consumerId !== user.username) return undefined
-  return { ...describe(credential), id: key.id, fingerprint: key.fingerprint }
+  for (const { id, secret } of keys) {
+    const credential = await services.credential.getCredential(id, 'key-auth')
+    if (credential?.isActive !== true || credential.consumerId === undefined) continue
+    // Another step may have let the caller in: whoever only knows the id must not pass for the key's owner.
+    if (credential.keySecret === undefined || !isSame(secret, credential.keySecret)) continue
+    // Express Gateway lets a credential name its consumer by id or by user name.
+    if (credential.consumerId !== user.id && credential.consumerId !== user.username) continue
+    return { ...describe(credential), id, fingerprint: digest(`${id}:${secret}`).toString('hex').slice(0, 32) }
+  }
+  return undefined
+}
+
+function isSame(one: string, other: string): boolean {
+  return timingSafeEqual(digest(one), digest(other))
+}
+
+function digest(text: string): Buffer {
+  return createHash('sha256').update(text).digest()
 }
 
 function describe(credential: EgCredential): Credential {

@@ -49,6 +49,8 @@ export interface EgCredential {
   readonly isActive?: boolean
   readonly createdAt?: string
   readonly scopes?: unknown
+  /** Of key-auth. */
+  readonly keySecret?: string
 }
 
 export interface EgServices {

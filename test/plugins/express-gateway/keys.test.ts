@@ -140,6 +140,39 @@ describe('the caller', () => {
     expect(JSON.stringify(stage.model.requests[0]?.rawHeaders)).not.toContain('Basic')
   })
 
+  it('has the credential of a key that it knows, not of one whose id it has heard of', async () => {
+    const spy = createSpy()
+    const condition = { name: 'pathExact', path: '/elsewhere' }
+    const elsewhere = { 'key-auth': { condition, action: { apiKeyHeader: 'x-key' } } }
+    const stage = await setStage({
+      extra: [spy.policy],
+      policies: [elsewhere, { 'basic-auth': null }, SPY, PROXY],
+      consumers: [{ username: 'ada', scopes: ['llm:*'], key: 'k1:s1' }],
+    })
+    await stage.gateway.addBasicAuth('ada', 'pass-of-ada')
+    const authorization = `Basic ${Buffer.from('ada:pass-of-ada').toString('base64')}`
+    for (const key of ['k1:s2', 'k1:', 'k1', ':', 'k1:s1s', 'k1:s'])
+      expect((await ask(stage, { key, headers: { authorization, 'x-key': `apiKey ${key}` } })).status).toBe(200)
+    expect(spy.seen.map(({ caller }) => caller.credential)).toEqual(new Array(6).fill({ tags: [] }))
+    expect((await ask(stage, { headers: { authorization, 'x-key': 'apiKey k1:s1' } })).status).toBe(200)
+    expect(spy.seen[6]?.caller.credential).toMatchObject({ id: 'k1', scopes: ['llm:*'] })
+  })
+
+  it('has the credential of its key wherever key-auth found that', async () => {
+    const spy = createSpy()
+    const unused = { condition: { name: 'pathExact', path: '/elsewhere' }, action: { apiKeyHeader: 'x-key' } }
+    const used = { action: { disableHeadersScheme: true } }
+    const stage = await setStage({
+      extra: [spy.policy],
+      policies: [{ 'key-auth': [unused, used] }, SPY, PROXY],
+      consumers: [{ username: 'ada', key: 'k1:s1' }],
+    })
+    const path = '/v1/chat/completions?apiKey=k1:s1'
+    expect((await ask(stage, { key: undefined, path, headers: { authorization: '' } })).status).toBe(200)
+    expect((await ask(stage, { key: undefined, path, headers: { 'x-key': 'apiKey other' } })).status).toBe(200)
+    expect(spy.seen.map(({ caller }) => caller.credential?.id)).toEqual(['k1', 'k1'])
+  })
+
   it('owns what it sends: body and path as forwarded', async () => {
     const spy = createSpy()
     const stage = await setStage({ extra: [spy.policy], policies: [...KEYED, SPY, PROXY] })
