@@ -18,6 +18,7 @@ import { type Model, startModel } from '../support/model/index.ts'
 import { haveRedisServer } from '../support/redis/backends.ts'
 import { type RedisServer, startRedis } from '../support/redis/server.ts'
 import { chat, codeOf, type Reply } from './support/ask.ts'
+import { serviceOf } from './support/config.ts'
 import { kongMissing, startKong } from './support/host.ts'
 import type { Kong, KongConfig, PluginConfig } from './support/kong.ts'
 
@@ -81,19 +82,7 @@ function configOf(upstream: string, redis: object): KongConfig {
   }
   return {
     _format_version: '3.0',
-    services: [
-      {
-        name: 'llm',
-        url: upstream,
-        retries: 0,
-        routes: Object.entries(routes).map(([name, plugins]) => ({
-          name,
-          paths: [`/${name}`],
-          strip_path: true,
-          plugins,
-        })),
-      },
-    ],
+    services: [serviceOf(upstream, routes)],
     consumers: [
       { username: 'nobody' },
       {

@@ -11,6 +11,7 @@ import { type Model, startModel } from '../support/model/index.ts'
 import { haveRedisServer } from '../support/redis/backends.ts'
 import { type RedisServer, startRedis } from '../support/redis/server.ts'
 import { type Ask, ask, chat, codeOf } from './support/ask.ts'
+import { serviceOf } from './support/config.ts'
 import { kongMissing, startKong } from './support/host.ts'
 import type { Kong, KongConfig, PluginConfig } from './support/kong.ts'
 
@@ -49,27 +50,16 @@ function membersOf(redis: object, file: string): Members {
 }
 
 function configOf(upstream: string, routes: Readonly<Record<string, readonly PluginConfig[]>>): KongConfig {
-  return {
-    _format_version: '3.0',
-    services: [
-      {
-        name: 'llm',
-        url: upstream,
-        retries: 0,
-        routes: Object.entries(routes).map(([name, plugins]) => ({
-          name,
-          paths: [`/${name}`],
-          strip_path: true,
-          plugins: [
-            { name: 'llm-key' },
-            { name: 'llm-edge' },
-            ...plugins,
-            { name: 'llm-guard', config: { require: plugins.map((plugin) => plugin.name) } },
-          ],
-        })),
-      },
+  const guarded = Object.entries(routes).map(([name, plugins]): [string, readonly PluginConfig[]] => [
+    name,
+    [
+      { name: 'llm-key' },
+      { name: 'llm-edge' },
+      ...plugins,
+      { name: 'llm-guard', config: { require: plugins.map((plugin) => plugin.name) } },
     ],
-  }
+  ])
+  return { _format_version: '3.0', services: [serviceOf(upstream, Object.fromEntries(guarded))] }
 }
 
 describe.skipIf(kongMissing || !haveRedisServer('llm-gateway on a real Kong'))('llm-gateway on a real Kong', () => {

@@ -12,6 +12,7 @@ import { type Model, startModel } from '../support/model/index.ts'
 import { haveRedisServer } from '../support/redis/backends.ts'
 import { type RedisServer, startRedis } from '../support/redis/server.ts'
 import { ask } from './support/ask.ts'
+import { serviceOf } from './support/config.ts'
 import { kongMissing, startKong } from './support/host.ts'
 import type { Kong, KongConfig, PluginConfig } from './support/kong.ts'
 import { ADMIN_PORT } from './support/ports.ts'
@@ -42,19 +43,7 @@ function configOf(upstream: string, redis: object): KongConfig {
   }
   return {
     _format_version: '3.0',
-    services: [
-      {
-        name: 'llm',
-        url: upstream,
-        retries: 0,
-        routes: Object.entries(routes).map(([name, plugins]) => ({
-          name,
-          paths: [`/${name}`],
-          strip_path: true,
-          plugins,
-        })),
-      },
-    ],
+    services: [serviceOf(upstream, routes)],
     consumers: [
       { username: 'ann', keyauth_credentials: [{ key: FIRST, tags: ['gold', 'pc-issued:2026-01-01'] }] },
       { username: 'bea' },

@@ -23,24 +23,38 @@ export function tokens(limit = 1_000_000_000, rule: object = {}): object {
   return { name: 'tokens', limit, window_seconds: 60, ...rule }
 }
 
-/** Routes by name: `/<name>/v1/...` reaches `/v1/...` of the upstream. */
+/** Further fields of a route beside its plugins. */
+export interface RouteFields {
+  readonly plugins: readonly PluginConfig[]
+  readonly [field: string]: unknown
+}
+
+/** A service with routes by name: `/<name>/v1/...` reaches `/v1/...` of the upstream. */
+export function serviceOf(
+  upstream: string,
+  routes: Readonly<Record<string, readonly PluginConfig[] | RouteFields>>,
+): object {
+  return {
+    name: 'llm',
+    url: upstream,
+    retries: 0,
+    routes: Object.entries(routes).map(([name, route]) => ({
+      name,
+      paths: [`/${name}`],
+      strip_path: true,
+      ...('plugins' in route ? route : { plugins: route }),
+    })),
+  }
+}
+
 export function configOf(upstream: string, routes: Readonly<Record<string, RouteOptions>>): KongConfig {
+  const fields = Object.entries(routes).map(([name, options]): [string, RouteFields] => [
+    name,
+    { ...options.route, plugins: pluginsOf(options) },
+  ])
   return {
     _format_version: '3.0',
-    services: [
-      {
-        name: 'llm',
-        url: upstream,
-        retries: 0,
-        routes: Object.entries(routes).map(([name, options]) => ({
-          name,
-          paths: [`/${name}`],
-          strip_path: true,
-          ...options.route,
-          plugins: pluginsOf(options),
-        })),
-      },
-    ],
+    services: [serviceOf(upstream, Object.fromEntries(fields))],
     consumers: [
       { username: 'alice', custom_id: 'a-1', tags: ['free'], keyauth_credentials: [{ key: KEYS.alice }] },
       { username: 'bob', tags: ['gold'], keyauth_credentials: [{ key: KEYS.bob }] },
