@@ -36,6 +36,12 @@ const sinkFields = defineFields({
     description: 'With `http`: one JSON object a line, or OTLP/HTTP logs as JSON (post to `/v1/logs`).',
     default: 'ndjson',
   },
+  max_line_bytes: {
+    type: integer({ min: 2048, max: 16_777_216 }),
+    description:
+      'With `stdout`: longest line in bytes. Content is cut so that a record fits; one that is longer without any is lost, and counted. Kong cuts longer lines than the default wherever they are; on Express Gateway it may be raised.',
+    default: 3900,
+  },
   batch_records: {
     type: integer({ min: 1, max: 10_000 }),
     description: 'Most records that are written or posted at once.',

@@ -32,7 +32,7 @@ export function openSinks({ sinks, chain }: AuditConfig, deps: Deps, subject: st
 }
 
 function targetOf(sink: SinkConfig, chainKey: string | undefined, outputs: Outputs, deps: Deps): Target {
-  if (sink.type === 'stdout') return stdoutTarget(outputs)
+  if (sink.type === 'stdout') return stdoutTarget(outputs, { maxLineBytes: sink.max_line_bytes })
   if (sink.type === 'http')
     return httpTarget(
       { url: sink.url ?? '', headers: sink.headers, format: sink.format, timeoutMs: sink.timeout_ms },

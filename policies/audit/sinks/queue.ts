@@ -82,9 +82,9 @@ export function createSink(options: QueueOptions): AuditSink {
 
   function write(record: AuditRecord): void {
     try {
-      const line = JSON.stringify(record)
-      const bytes = Buffer.byteLength(line)
-      if (closed || queuedBytes + bytes + OVERHEAD > options.queueBytes) {
+      const line = target.line === undefined ? JSON.stringify(record) : target.line(record)
+      const bytes = Buffer.byteLength(line ?? '')
+      if (closed || line === undefined || queuedBytes + bytes + OVERHEAD > options.queueBytes) {
         lose(1)
         return
       }

@@ -1,6 +1,7 @@
 /** Where a sink's queue delivers to, and how it says that it cannot. */
 
 import { PortcullisError } from '../../errors.ts'
+import type { AuditRecord } from '../record.ts'
 
 /** A batch cannot be delivered, now or later: it is lost. */
 export class Refused extends PortcullisError {
@@ -17,9 +18,14 @@ export class RetryLater extends PortcullisError {
   }
 }
 
+/** What a line may grow by when it also reports how many records were lost. */
+export const REPORT_BYTES = 48
+
 export interface Target {
   /** For logs and faults, such as `audit.file`. */
   readonly name: string
+  /** How a record is written, where that is not simply its JSON; undefined: it cannot be, and is lost. */
+  line?(record: AuditRecord): string | undefined
   /**
    * Delivers lines (JSON objects without a line break) in order, at least the first.
    * @returns how many.

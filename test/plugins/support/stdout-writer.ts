@@ -10,7 +10,7 @@ import { makeRecord } from '../../policies/audit/support.ts'
 setInterval(() => undefined, 1_000)
 const logger = { info: () => undefined, warn: () => undefined, error: () => undefined }
 const sink = createSink({
-  target: stdoutTarget(systemOutputs),
+  target: stdoutTarget(systemOutputs, { maxLineBytes: 3_900 }),
   batchRecords: 64,
   flushMs: 1,
   queueBytes: 16_777_216,
