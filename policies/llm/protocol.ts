@@ -58,7 +58,10 @@ export interface LlmCall {
   readonly candidates: number
   /** False for embeddings: nothing is generated. */
   readonly generates: boolean
-  /** Reasoning is asked for or cannot be ruled out: streamed text then says nothing about all output. */
+  /**
+   * Reasoning, or other output that a stream does not show as text, is asked for or cannot be ruled out: streamed text
+   * then says nothing about all output.
+   */
   readonly reasoning: boolean
   readonly input: InputContent
   /** Runs outside this request (`background: true`), so that nobody can meter it here. */

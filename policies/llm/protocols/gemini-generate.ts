@@ -22,7 +22,9 @@ import { readGeminiInput } from './gemini-input.ts'
 const DECISIVE = decisive(
   ...bothSpellings(['model', 'contents', 'systemInstruction', 'generationConfig', 'cachedContent', 'tools']),
 )
-const CONFIG = decisive(...bothSpellings(['maxOutputTokens', 'candidateCount', 'thinkingConfig']))
+const CONFIG = decisive(
+  ...bothSpellings(['maxOutputTokens', 'candidateCount', 'thinkingConfig', 'responseModalities', 'speechConfig']),
+)
 
 const TEXT_KEYS = ['text', 'code']
 const SKIP_KEYS = ['groundingMetadata', 'citationMetadata', 'functionCall']
@@ -73,11 +75,20 @@ function read({ value: body }: JsonBody, operation: Operation): LlmCall {
     ...(declared === undefined ? {} : { declaredOutput: declared }),
     candidates,
     generates: true,
-    reasoning: spelled(config, 'thinkingConfig').value !== undefined || mayHideReasoning(model),
+    reasoning: hidesOutput(config) || mayHideReasoning(model),
     input: readGeminiInput(body),
     unmetered: false,
     needsUsageSwitch: false,
   }
+}
+
+/** Thoughts, images and speech are no text of the stream. */
+function hidesOutput(config: JsonObject): boolean {
+  const modalities = spelled(config, 'responseModalities').value
+  return (
+    ['thinkingConfig', 'speechConfig'].some((field) => spelled(config, field).value !== undefined) ||
+    (Array.isArray(modalities) && modalities.some((modality) => modality !== 'TEXT'))
+  )
 }
 
 function readConfig(body: JsonObject): JsonObject {

@@ -6,8 +6,8 @@ import { decisive, invalid, isObject, type JsonBody, type JsonObject, refuseLook
 import { mayHideReasoning } from '../models.ts'
 import type { InputContent, LlmCall, Operation, Protocol } from '../protocol.ts'
 import {
-  asksForReasoning,
   editOpenAi,
+  hidesOutput,
   isUsageChunk,
   LIMIT_FIELDS,
   readBudget,
@@ -77,7 +77,7 @@ function read({ value: body }: JsonBody, operation: Operation): LlmCall {
     ...readStream(body, models.model),
     ...readBudget(body, 1),
     generates: true,
-    reasoning: asksForReasoning(body) || mayHideReasoning(models.model),
+    reasoning: hidesOutput(body) || mayHideReasoning(models.model),
     input: readInput(body, models.model),
     unmetered: false,
     stored: body.store === true,

@@ -6,8 +6,8 @@ import { decisive, invalid, isObject, type JsonBody, refuseLookalikes } from '..
 import { mayHideReasoning } from '../models.ts'
 import type { LlmCall, Operation, Protocol } from '../protocol.ts'
 import {
-  asksForReasoning,
   editOpenAi,
+  hidesOutput,
   isUsageChunk,
   LIMIT_FIELDS,
   readBudget,
@@ -78,7 +78,7 @@ function read({ value: body }: JsonBody, operation: Operation): LlmCall {
     ...readStream(body, models.model),
     ...readBudget(body, prompts),
     generates: true,
-    reasoning: asksForReasoning(body) || mayHideReasoning(models.model),
+    reasoning: hidesOutput(body) || mayHideReasoning(models.model),
     input,
     unmetered: false,
   }

@@ -9,7 +9,7 @@ import { mayHideReasoning } from '../models.ts'
 import type { CallEdits, InputContent, LlmCall, Operation, Protocol } from '../protocol.ts'
 import { candidateShare } from '../share.ts'
 import { makeUsage, readTokens, type Usage } from '../usage.ts'
-import { asksForReasoning, readModels, recogniser } from './openai.ts'
+import { hidesOutput, readModels, recogniser } from './openai.ts'
 import { openAiErrorBody, responsesErrorEvent } from './openai-errors.ts'
 import { collectSurroundings, OPENAI_PARTS } from './openai-input.ts'
 
@@ -69,7 +69,7 @@ function read({ value: body }: JsonBody, operation: Operation): LlmCall {
     ...(declared === undefined ? {} : { declaredOutput: declared }),
     candidates: 1,
     generates: true,
-    reasoning: asksForReasoning(body) || mayHideReasoning(models.model),
+    reasoning: hidesOutput(body) || mayHideReasoning(models.model),
     input: readInput(body),
     unmetered: readFlag(body, 'background') ?? false,
     stored: readFlag(body, 'store') ?? true,

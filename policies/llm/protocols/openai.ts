@@ -115,11 +115,27 @@ export function editOpenAi(body: JsonBody, call: LlmCall, edits: CallEdits): Uin
   return editMembers(body, changes)
 }
 
-/** Whether the body asks for reasoning by one of the names in use. */
-export function asksForReasoning(body: JsonObject): boolean {
-  return ['reasoning_effort', 'reasoning', 'thinking', 'enable_thinking', 'include_reasoning'].some(
-    (field) => body[field] !== undefined && body[field] !== null && body[field] !== false && body[field] !== 'none',
+/** What asks for reasoning, by the names in use. */
+const REASONING = ['reasoning_effort', 'reasoning', 'thinking', 'enable_thinking']
+/** What decides whether the caller gets to see it (OpenRouter, vLLM, Groq, SGLang): whatever it says, it may be hidden. */
+const REASONING_SHOWN = ['include_reasoning', 'reasoning_format', 'stream_reasoning']
+
+/**
+ * Whether the body asks for output that its stream does not show as text: reasoning, audio, images, candidates that are
+ * dropped.
+ */
+export function hidesOutput(body: JsonObject): boolean {
+  return (
+    REASONING.some((field) => body[field] !== false && body[field] !== 'none' && isThere(body[field])) ||
+    REASONING_SHOWN.some((field) => isThere(body[field])) ||
+    isThere(body.audio) ||
+    (Array.isArray(body.modalities) && body.modalities.some((modality) => modality !== 'text')) ||
+    readCount(body, 'best_of') > readCount(body, 'n')
   )
+}
+
+function isThere(value: unknown): boolean {
+  return value !== undefined && value !== null
 }
 
 /**

@@ -20,6 +20,13 @@ describe('generateContent', () => {
     expect(read({}, { model: 'gemini-2.5-flash' }).reasoning).toBe(true)
   })
 
+  it('knows that images and speech are no text that could be counted', () => {
+    expect(read({ generationConfig: { responseModalities: ['TEXT'] } }).reasoning).toBe(false)
+    expect(read({ generationConfig: { responseModalities: ['TEXT', 'IMAGE'] } }).reasoning).toBe(true)
+    expect(read({ generation_config: { response_modalities: ['AUDIO'] } }).reasoning).toBe(true)
+    expect(read({ generationConfig: { speechConfig: {} } }).reasoning).toBe(true)
+  })
+
   it.each([
     [{ generationConfig: { maxOutputTokens: '100' } }, 'generationConfig.maxOutputTokens'],
     [{ generationConfig: { maxOutputTokens: -1 } }, 'generationConfig.maxOutputTokens'],

@@ -141,8 +141,27 @@ describe('hidden reasoning in a chat', () => {
     ['gemini-2.5-pro', {}, true],
     ['gemini-2.0-flash', {}, false],
     ['my-deployment', {}, true],
+    ['deepseek-r1', { include_reasoning: false }, true],
+    ['qwen-3', { reasoning_format: 'hidden' }, true],
+    ['qwen-3', { stream_reasoning: false }, true],
+    ['qwen-3', { reasoning_format: null, include_reasoning: null }, false],
   ])('%s with %j: %s', (model, members, expected) => {
     expect(chat({ model, ...members }).reasoning).toBe(expected)
+  })
+})
+
+describe('output of a chat that is no text', () => {
+  it.each([
+    [{ modalities: ['text'] }, false],
+    [{ modalities: null, audio: null }, false],
+    [{ modalities: ['text', 'audio'], audio: { voice: 'alloy', format: 'pcm16' } }, true],
+    [{ modalities: ['image', 'text'] }, true],
+    [{ audio: { voice: 'alloy' } }, true],
+    [{ n: 2, best_of: 2 }, false],
+    [{ n: 2, best_of: 3 }, true],
+    [{ best_of: 2 }, true],
+  ])('%j: %s', (members, expected) => {
+    expect(chat({ model: 'gpt-4o', ...members }).reasoning).toBe(expected)
   })
 })
 
@@ -301,6 +320,12 @@ describe('editing a chat', () => {
 })
 
 describe('completions', () => {
+  it('know that candidates which are dropped are output as well', () => {
+    const complete = (members: object) => readCall(openAiCompletions, { model: 'gpt-4o', prompt: 'a', ...members })
+    expect(complete({ n: 2 }).reasoning).toBe(false)
+    expect(complete({ n: 2, best_of: 5 }).reasoning).toBe(true)
+  })
+
   const read = (members: object) => readCall(openAiCompletions, { model: 'gpt-3.5-turbo-instruct', ...members })
 
   it.each([
