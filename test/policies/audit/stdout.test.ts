@@ -36,6 +36,40 @@ async function written(records: readonly AuditRecord[], maxLineBytes = MOST) {
   return { lines, records: read, sink, logged }
 }
 
+describe('standard output', () => {
+  const lines = Array.from({ length: 40 }, (_, number) => JSON.stringify(makeRecord(number)))
+  const outputsThat = (writeStdout: (bytes: Uint8Array) => Promise<void>) =>
+    createOutputs({ files: createDisk(() => 0), writeStdout })
+
+  it('gets whole lines, and no more at once than a pipe takes in one piece', async () => {
+    const outputs = outputsThat(async () => undefined)
+    const long = JSON.stringify(makeRecord(40, { [REQUEST]: 'x'.repeat(10_000) }))
+    expect(await stdoutTarget(outputs, { maxLineBytes: 20_000 }).deliver([...lines, long, ...lines])).toBe(81)
+    const pieces = outputs.stdout.map(String)
+    expect(pieces.join('')).toBe([...lines, long, ...lines].map((line) => `${line}\n`).join(''))
+    for (const piece of pieces) {
+      expect(piece.endsWith('\n')).toBe(true)
+      if (!piece.startsWith(long)) expect(Buffer.byteLength(piece)).toBeLessThanOrEqual(4_096)
+    }
+    expect(pieces.length).toBeLessThan(10)
+  })
+
+  it('that fails gets nothing twice', async () => {
+    let room = 1
+    const outputs = outputsThat(async () => {
+      room -= 1
+      if (room < 0) throw Object.assign(new Error('x'), { code: 'EPIPE' })
+    })
+    const target = stdoutTarget(outputs, { maxLineBytes: 3_900 })
+    const first = await target.deliver(lines)
+    expect(first).toBeLessThan(40)
+    await expect(target.deliver(lines.slice(first))).rejects.toMatchObject({ code: 'EPIPE' })
+    room = 100
+    expect(await target.deliver(lines.slice(first))).toBe(40 - first)
+    expect(Buffer.concat(outputs.stdout).toString()).toBe(lines.map((line) => `${line}\n`).join(''))
+  })
+})
+
 describe('a line on standard output', () => {
   it('is the record as it is, while that is short enough', async () => {
     const record = makeRecord(1, { [REQUEST]: 'x'.repeat(3_000) })
