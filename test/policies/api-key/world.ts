@@ -3,11 +3,10 @@
 import { systemRandom } from '../../../plugins/deps.ts'
 import { apiKey, type KeyRecord, type KeyRegistry, openKeyRegistry } from '../../../policies/api-key/index.ts'
 import { generateKey, hashKey, newKeyId } from '../../../policies/api-key/key-format.ts'
-import type { Caller, Deps, Exchange, Pass, Reject } from '../../../policies/policy.ts'
+import type { Caller, Exchange } from '../../../policies/policy.ts'
 import { createMemoryRevocations } from '../../../policies/revocation/index.ts'
-import { createRuntime } from '../../../policies/runtime.ts'
 import { parsePolicyConfig } from '../../../policies/schema/parse.ts'
-import { createMemoryStore } from '../../../policies/stores/memory.ts'
+import { createTurnedWorld, exchangeOf, verdictsOf } from '../world.ts'
 
 export const START = Date.UTC(2026, 5, 1)
 export const PEPPER = 'a pepper that only this test has.'
@@ -22,26 +21,7 @@ export interface Meddler {
 }
 
 export function createWorld() {
-  let now = START
-  const tasks: { at: number; run: () => void }[] = []
-  const lines: { level: string; message: string; fields?: unknown }[] = []
-  const log = (level: string) => (message: string, fields?: unknown) => void lines.push({ level, message, fields })
-  const clock = {
-    now: () => now,
-    monotonic: () => now - START,
-    after(ms: number, run: () => void) {
-      const task = { at: now + ms, run }
-      tasks.push(task)
-      return () => void tasks.splice(tasks.indexOf(task), 1)
-    },
-  }
-  const deps: Deps = {
-    clock,
-    random: systemRandom,
-    runtime: createRuntime(),
-    logger: { info: log('info'), warn: log('warn'), error: log('error') },
-    openLimitStore: () => createMemoryStore({ clock, random: systemRandom }),
-  }
+  const { deps, lines, wait } = createTurnedWorld({ start: START, random: systemRandom })
   const registry = openKeyRegistry({ store: 'memory' }, deps)
   const meddler: Meddler = { finds: 0, failing: false }
   meddle(registry, meddler)
@@ -52,21 +32,24 @@ export function createWorld() {
     registry,
     meddler,
     revocations: deps.runtime.share('revocation.memory', {}, () => createMemoryRevocations(deps)),
-    /** Moves the clock, and runs what was due. */
+    /** Moves the clock, runs what was due, and lets what that started go on. */
     async wait(ms: number) {
-      now += ms
-      for (const task of tasks.filter(({ at }) => at <= now)) {
-        tasks.splice(tasks.indexOf(task), 1)
-        task.run()
-      }
+      wait(ms)
       await new Promise((done) => setImmediate(done))
     },
     /** Issues a key. */
     async issue(more: Partial<KeyRecord> = {}, pepper = PEPPER) {
       const id = newKeyId(systemRandom)
       const key = generateKey(more.env ?? 'live', id, systemRandom)
-      const secret = { hash: hashKey(pepper, key), issuedAt: now }
-      const base = { id, env: 'live', consumer: { id: 'ada' }, tags: [], createdAt: now, secrets: [secret] } as const
+      const secret = { hash: hashKey(pepper, key), issuedAt: deps.clock.now() }
+      const base = {
+        id,
+        env: 'live',
+        consumer: { id: 'ada' },
+        tags: [],
+        createdAt: deps.clock.now(),
+        secrets: [secret],
+      } as const
       const record: KeyRecord = { ...base, ...more }
       await registry.issue(record)
       return { id, key, record }
@@ -99,16 +82,7 @@ export interface RequestParts {
 }
 
 export function exchange({ headers = {}, caller, address = '192.0.2.1' }: RequestParts): Exchange {
-  return {
-    requestId: 'request-1',
-    method: 'POST',
-    path: '/v1/chat/completions',
-    route: {},
-    queryNames: () => [],
-    header: (name) => headers[name],
-    body: () => undefined,
-    caller: () => caller ?? { address },
-  }
+  return exchangeOf({ headers, body: () => undefined, caller: () => caller ?? { address } })
 }
 
 export function bearer(key: string, more: RequestParts = {}): RequestParts {
@@ -117,19 +91,6 @@ export function bearer(key: string, more: RequestParts = {}): RequestParts {
 
 export function setUp(config: Readonly<Record<string, unknown>> = {}, world = createWorld()) {
   const instance = apiKey.create(parsePolicyConfig(apiKey, config), world.deps)
-  const decide = async (parts: RequestParts) => instance.decide(exchange(parts))
-
-  async function passed(parts: RequestParts = {}): Promise<Pass> {
-    const decision = await decide(parts)
-    if (decision.type !== 'pass') throw new Error(`refused with ${decision.code}: ${decision.message}`)
-    return decision
-  }
-
-  async function refused(parts: RequestParts = {}): Promise<Reject> {
-    const decision = await decide(parts)
-    if (decision.type !== 'reject') throw new Error('let through')
-    return decision
-  }
-
-  return { ...world, instance, decide, passed, refused }
+  const decide = async (parts: RequestParts = {}) => instance.decide(exchange(parts))
+  return { ...world, instance, decide, ...verdictsOf(decide) }
 }

@@ -1,10 +1,9 @@
 /** One instance of the policy, and requests as a gateway would hand them over. */
 
-import type { Caller, Deps, Exchange, FetchDocument, Pass, Reject } from '../../../policies/policy.ts'
-import { createRuntime } from '../../../policies/runtime.ts'
+import type { Caller, Exchange, FetchDocument } from '../../../policies/policy.ts'
 import { parsePolicyConfig } from '../../../policies/schema/parse.ts'
 import { scope } from '../../../policies/scope/index.ts'
-import { createMemoryStore } from '../../../policies/stores/memory.ts'
+import { createTurnedWorld, exchangeOf, verdictsOf } from '../world.ts'
 
 export const START = 1_700_000_000_000
 
@@ -33,18 +32,14 @@ export function chat(parts: Readonly<Record<string, unknown>> = {}) {
 }
 
 export function exchange(parts: RequestParts = {}): Exchange {
-  const { method = 'POST', path = '/v1/chat/completions', headers = {}, caller = granted() } = parts
-  const all: Record<string, string> = { 'content-type': 'application/json', ...headers }
-  return {
-    requestId: 'request-1',
+  const { method, path, headers = {}, caller = granted() } = parts
+  return exchangeOf({
     method,
     path,
-    route: {},
-    queryNames: () => [],
-    header: (name) => all[name],
+    headers: { 'content-type': 'application/json', ...headers },
     body: () => bytesOf(parts.body === undefined ? chat() : parts.body),
     caller: () => caller,
-  }
+  })
 }
 
 function bytesOf(body: unknown): Uint8Array | undefined {
@@ -57,61 +52,14 @@ export interface World {
   readonly fetchDocument?: FetchDocument
 }
 
-/** A clock that tests turn, and deps around it. */
-export function createWorld({ fetchDocument }: World = {}) {
-  let now = START
-  let ids = 0
-  const tasks: { at: number; run: () => void }[] = []
-  const lines: { level: string; message: string; fields?: unknown }[] = []
-  const log = (level: string) => (message: string, fields?: unknown) => void lines.push({ level, message, fields })
-  const clock = {
-    now: () => now,
-    monotonic: () => now - START,
-    after(ms: number, run: () => void) {
-      const task = { at: now + ms, run }
-      tasks.push(task)
-      return () => void tasks.splice(tasks.indexOf(task), 1)
-    },
-  }
-  const random = { id: () => `id-${ids++}`, fraction: () => 0.5 }
-  const deps: Deps = {
-    clock,
-    random,
-    runtime: createRuntime(),
-    logger: { info: log('info'), warn: log('warn'), error: log('error') },
-    openLimitStore: () => createMemoryStore({ clock, random }),
-    ...(fetchDocument === undefined ? {} : { fetchDocument }),
-  }
-  return {
-    deps,
-    lines,
-    /** Moves the clock, and runs what was due. */
-    wait(ms: number) {
-      now += ms
-      for (const task of tasks.filter(({ at }) => at <= now)) {
-        tasks.splice(tasks.indexOf(task), 1)
-        task.run()
-      }
-    },
-  }
+export function createWorld(world: World = {}) {
+  return createTurnedWorld({ start: START, ...world })
 }
 
 export function setUp(config: Readonly<Record<string, unknown>> = {}, world = createWorld()) {
   const instance = scope.create(parsePolicyConfig(scope, config), world.deps)
 
-  async function passed(parts: RequestParts = {}): Promise<Pass> {
-    const decision = await instance.decide(exchange(parts))
-    if (decision.type !== 'pass') throw new Error(`refused with ${decision.code}: ${decision.message}`)
-    return decision
-  }
-
-  async function refused(parts: RequestParts = {}): Promise<Reject> {
-    const decision = await instance.decide(exchange(parts))
-    if (decision.type !== 'reject') throw new Error('let through')
-    return decision
-  }
-
-  return { ...world, instance, passed, refused }
+  return { ...world, instance, ...verdictsOf((parts?: RequestParts) => instance.decide(exchange(parts))) }
 }
 
 /** A form as SDKs write it. */
