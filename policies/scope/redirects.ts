@@ -8,7 +8,7 @@ import { isObject, type JsonObject } from '../llm/json.ts'
 import type { Exchange } from '../policy.ts'
 import { UNKNOWN_MODEL } from './grants.ts'
 
-/** Members of a body, fields of a form and parameters of a query, folded by {@link fold}. */
+/** Members of a body, fields of a form and parameters of a query, folded by {@link foldName}. */
 const NAMES: ReadonlySet<string> = new Set([
   'apibase',
   'azureendpoint',
@@ -70,11 +70,11 @@ export const REDIRECTING_HEADERS = [
 
 /** Whether a member of this name makes the model unknown. */
 export function redirects(name: string): boolean {
-  return NAMES.has(fold(name))
+  return NAMES.has(foldName(name))
 }
 
 export function redirectsInQuery(name: string): boolean {
-  return QUERY_NAMES.has(fold(name))
+  return QUERY_NAMES.has(foldName(name))
 }
 
 /** Whether a header or the query leaves open which model answers. */
@@ -94,7 +94,7 @@ export function redirectedBy(body: JsonObject, except: readonly string[] = []): 
   const found =
     Object.entries(body).some(([name, value]) => value !== null && redirects(name) && !except.includes(name)) ||
     configs.some((config) =>
-      Object.entries(config).some(([name, value]) => value !== null && ROUTING.includes(fold(name))),
+      Object.entries(config).some(([name, value]) => value !== null && ROUTING.includes(foldName(name))),
     )
   return found ? [UNKNOWN_MODEL] : []
 }
@@ -116,7 +116,7 @@ export function innerModels(value: unknown): string[] {
   if (Array.isArray(value)) return value.flatMap(innerModels)
   if (!isObject(value) || value.type === 'function' || value.type === 'custom') return []
   return Object.entries(value).flatMap(([name, member]) => {
-    const folded = fold(name)
+    const folded = foldName(name)
     if (OWN_WORDS.has(folded)) return []
     return INNER_NAME.test(folded) ? namedBy(member) : innerModels(member)
   })
@@ -128,6 +128,6 @@ function namedBy(value: unknown): string[] {
 }
 
 /** `extra_body[model]`, `Extra-Body` and `extraBody` are one name to some server; NUL and white space end others. */
-function fold(name: string): string {
+export function foldName(name: string): string {
   return (name.split(/[[.\0]/, 1)[0] ?? '').replace(/[\s_-]/g, '').toLowerCase()
 }

@@ -1,7 +1,7 @@
 /** What a request asks for: the operation by its path, and every model that may answer. What is unclear is refused. */
 
-import { RefusedRead } from '../errors.ts'
 import { readModel } from '../llm/body-fields.ts'
+import { assertJsonType, assertUncompressed } from '../llm/content-type.ts'
 import { decisive, invalid, isObject, type JsonBody, type JsonObject, refuseLookalikes } from '../llm/json.ts'
 import type { ExtraOperation } from '../llm/operations.ts'
 import { OVERRIDE_HEADERS } from '../llm/paths.ts'
@@ -64,7 +64,7 @@ export async function readModels(exchange: Exchange, operation: Operation, llm: 
     return qualified(inPath, operation, exchange.path)
   // Their models, if any, lie in what was uploaded.
   if (operation.name === 'files') return []
-  await assertUncompressed(exchange)
+  assertUncompressed(await exchange.header('content-encoding'))
   const type = ((await exchange.header('content-type')) ?? '').trim()
   const bytes = await exchange.body()
   if (bytes === undefined || bytes.length === 0) {
@@ -73,17 +73,11 @@ export async function readModels(exchange: Exchange, operation: Operation, llm: 
   }
   const found = isForm(type, operation)
     ? [...inPath, ...readFormModels(bytes, type)]
-    : readJson(llm.parseBody(asJson(bytes, type)), operation)
+    : readJson(parseJson(bytes, type, llm), operation)
   const models = [...new Set(found)]
   if (models.length > (operation.name === 'batches' ? MAX_BATCH_MODELS : MAX_MODELS))
     throw invalid('The request names too many models.')
   return qualified(models, operation, exchange.path)
-}
-
-async function assertUncompressed(exchange: Exchange): Promise<void> {
-  const encoding = (await exchange.header('content-encoding'))?.trim().toLowerCase()
-  if (encoding !== undefined && encoding !== '' && encoding !== 'identity')
-    throw new RefusedRead('unsupported_encoding', 'A compressed request body cannot be judged; send it uncompressed.')
 }
 
 /** Only where the API takes forms: elsewhere an upstream would read the same bytes as something else. */
@@ -93,18 +87,9 @@ function isForm(type: string, operation: Operation): boolean {
   throw invalid('The content-type must be application/json.')
 }
 
-function asJson(bytes: Uint8Array, type: string): Uint8Array {
-  const [essence = '', ...parameters] = type
-    .toLowerCase()
-    .split(';')
-    .map((piece) => piece.trim())
-  if (!/^application\/(?:[a-z0-9.+-]+\+)?json$/.test(essence))
-    throw invalid('The content-type must be application/json.')
-  for (const parameter of parameters) {
-    if (parameter.startsWith('charset') && !/^charset="?(?:utf-?8|us-ascii)"?$/.test(parameter))
-      throw new RefusedRead('unsupported_encoding', 'The charset of the request body must be UTF-8.')
-  }
-  return bytes
+function parseJson(bytes: Uint8Array, type: string, llm: LlmReader): JsonBody {
+  assertJsonType(type)
+  return llm.parseBody(bytes)
 }
 
 function readJson(body: JsonBody, operation: Operation): string[] {

@@ -1,6 +1,7 @@
 /** What a request asks for, as far as limits care. Whatever cannot be understood is a {@link RefusedRead}. */
 
 import { RefusedRead } from '../errors.ts'
+import { assertJsonType, assertUncompressed } from '../llm/content-type.ts'
 import type { JsonBody } from '../llm/json.ts'
 import type { ExtraOperation } from '../llm/operations.ts'
 import { assertPlainPath, OVERRIDE_HEADERS } from '../llm/paths.ts'
@@ -10,6 +11,7 @@ import { isDivisible } from '../scope/grants.ts'
 import { helperModels, isRedirected, redirectedBy } from '../scope/redirects.ts'
 import type { Facts } from './keys.ts'
 import { globMatches, UNKNOWN_MODEL } from './match.ts'
+import { hasOverrides } from './overrides.ts'
 import type { LlmToolkit } from './toolkit.ts'
 
 /** `models`: all that may answer, {@link UNKNOWN_MODEL} among them when nobody can tell; none when there is no model. */
@@ -38,9 +40,11 @@ export async function readRequest(exchange: Exchange, options: ReadOptions, llm:
   if (!options.needsCall) return { kind: 'counted', models: [] }
   // Before any glob: an upstream could read `/free/../v1/chat/completions` as another path.
   assertPlainPath(exchange.path)
-  for (const name of OVERRIDE_HEADERS)
-    if ((await exchange.header(name)) !== undefined)
+  for (const name of OVERRIDE_HEADERS) {
+    const header = exchange.header(name)
+    if ((header instanceof Promise ? await header : header) !== undefined)
       throw new RefusedRead('invalid_request', 'The request asks for another method or path in a header.')
+  }
   if (options.unmetered.some((glob) => globMatches(glob, exchange.path))) return { kind: 'counted', models: [] }
   if (method === 'CONNECT' || (await exchange.header('upgrade')))
     throw unmetered('A connection that changes its protocol cannot be metered.')
@@ -49,17 +53,21 @@ export async function readRequest(exchange: Exchange, options: ReadOptions, llm:
   if (COUNTED_METHODS.has(method) || operation?.read === true)
     return { kind: 'counted', models: operation?.model === undefined ? [] : [operation.model] }
   if (operation?.protocol === undefined) throw unmetered('Nobody can meter this method and path.')
-  await assertReadable(exchange)
+  assertUncompressed(await exchange.header('content-encoding'))
+  assertJsonType(await exchange.header('content-type'))
   const bytes = await exchange.body()
   if (bytes === undefined || bytes.length === 0)
     throw new RefusedRead('invalid_request', 'The request has no body; a JSON object is needed.')
   const body = llm.parseBody(bytes)
   const call = operation.protocol.read(body, operation)
   if (call.unmetered) throw unmetered('A run outside this request cannot be metered.')
+  // Anthropic's own fallbacks are read by their protocol.
+  const overridden = hasOverrides(body.value, call.protocol.id === 'anthropic-messages' ? ['fallbacks'] : [])
   const named = [call.model, ...(call.otherModels ?? [])]
   const models = [...new Set(options.needsModels ? await withUnnamed(named, exchange, body, call) : named)]
   if (models.length > MAX_MODELS) throw new RefusedRead('invalid_request', `More than ${MAX_MODELS} models are named.`)
-  return { kind: 'metered', models, call, body }
+  // They may ask for reasoning as well.
+  return { kind: 'metered', models, call: overridden ? { ...call, reasoning: true } : call, body }
 }
 
 /** Also the models that tools use, and {@link UNKNOWN_MODEL} when something leaves open which model answers. */
@@ -78,20 +86,6 @@ async function withUnnamed(
     redirectedBy(value, exact ? ['fallbacks'] : []).length > 0 ||
     (await isRedirected(exchange))
   return open ? [...models, UNKNOWN_MODEL] : models
-}
-
-/** Compressed, or not what it must be to be understood. */
-async function assertReadable(exchange: Exchange): Promise<void> {
-  const encoding = (await exchange.header('content-encoding'))?.trim().toLowerCase()
-  if (encoding !== undefined && encoding !== '' && encoding !== 'identity')
-    throw new RefusedRead('unsupported_encoding', 'A compressed request body cannot be metered; send it uncompressed.')
-  const type = (await exchange.header('content-type'))?.toLowerCase() ?? ''
-  const [essence = '', ...parameters] = type.split(';').map((piece) => piece.trim())
-  if (!/^application\/(?:[a-z0-9.+-]+\+)?json$/.test(essence))
-    throw new RefusedRead('invalid_request', 'The content-type must be application/json.')
-  const charset = parameters.find((parameter) => parameter.startsWith('charset='))?.slice('charset='.length)
-  if (charset !== undefined && !/^"?(?:utf-?8|us-ascii)"?$/.test(charset))
-    throw new RefusedRead('unsupported_encoding', 'The charset of the request body must be UTF-8.')
 }
 
 export async function readFacts(exchange: Exchange, headerNames: readonly string[]): Promise<Facts> {

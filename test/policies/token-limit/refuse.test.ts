@@ -52,6 +52,20 @@ const UNREADABLE: readonly (readonly [what: string, code: string, parts: Request
   ['a compressed body', 'unsupported_encoding', { headers: { 'content-encoding': 'gzip' } }],
   ['a twice encoded body', 'unsupported_encoding', { headers: { 'content-encoding': 'identity, br' } }],
   ['another charset', 'unsupported_encoding', { headers: { 'content-type': 'application/json; charset=utf-16' } }],
+  [
+    'a second charset',
+    'unsupported_encoding',
+    { headers: { 'content-type': 'application/json; charset=utf-8; charset=utf-16' } },
+  ],
+  [
+    'a charset with a space',
+    'unsupported_encoding',
+    { headers: { 'content-type': 'application/json; charset =utf-16' } },
+  ],
+  ['a budget that a router puts over it', 'invalid_request', { body: chat({ extra_body: { max_tokens: 9 } }) }],
+  ['candidates that it does', 'invalid_request', { body: chat({ extraBody: { deep: [{ N: 9 }] } }) }],
+  ['a stream without usage that it does', 'invalid_request', { body: chat({ 'extra-body': { stream_options: {} } }) }],
+  ['a budget of a fallback', 'invalid_request', { body: chat({ fallbacks: [{ model: 'm', maxTokens: 9 }] }) }],
 ]
 
 describe('what cannot be metered', () => {
