@@ -118,6 +118,14 @@ interface Events {
   readonly fault: FaultEvent
 }
 
+/** Calls `listener` with every event of this kind until the function that comes back is called. It must not throw. */
+export function listen<K extends keyof Events>(kind: K, listener: (event: Events[K]) => void): () => void {
+  // A channel knows no type of its messages; `publish` sees to it that each has its own.
+  const untyped = (event: unknown) => listener(event as Events[K])
+  channels[kind].subscribe(untyped)
+  return () => void channels[kind].unsubscribe(untyped)
+}
+
 /** Whether anybody listens, for what costs before there is an event. */
 export function watched(kind: keyof Events): boolean {
   return channels[kind].hasSubscribers

@@ -2,19 +2,26 @@
 
 import { parseArgs } from 'node:util'
 import { PortcullisError } from '../../policies/errors.ts'
+import { DEFAULT_CALLERS, MAX_CALLERS } from '../metrics/limits.ts'
 import { VERSION } from '../version.ts'
 import { dump } from './dump.ts'
 import { DEFAULT_DEADLINE_MS } from './host.ts'
 import { loadPlugin, PLUGIN_NAMES } from './registry.ts'
-import { run } from './run.ts'
+import { type MetricsAddress, run } from './run.ts'
+
+const LOOPBACK = '127.0.0.1'
 
 const USAGE = `Usage:
-  portcullis-kong serve --socket PATH [--metrics-port PORT] [--deadline-ms MS] [--drain-ms MS] [--log-level LEVEL]
+  portcullis-kong serve --socket PATH [--metrics-port PORT [--metrics-host HOST] [--metrics-callers N]]
+                        [--deadline-ms MS] [--drain-ms MS] [--log-level LEVEL]
   portcullis-kong dump NAME      (${PLUGIN_NAMES.join(', ')})
 
 serve hosts every plugin of the pack for Kong on one Unix socket.
   --socket PATH        the same as in every KONG_PLUGINSERVER_<NAME>_SOCKET
-  --metrics-port PORT  /healthz and /metrics on 127.0.0.1; off unless given
+  --metrics-port PORT  /healthz and /metrics; off unless given
+  --metrics-host HOST  the address or name to listen at (default ${LOOPBACK}). There is no password on it, and it
+                       names consumers: only a network that callers cannot reach
+  --metrics-callers N  consumers that have metrics of their own, 0 to ${MAX_CALLERS} (default ${DEFAULT_CALLERS}); the others share one
   --deadline-ms MS     refuse with 503 after so long, 100 to 60000 (default ${DEFAULT_DEADLINE_MS}); keep it below
                        KONG_NGINX_PROXY_LUA_SOCKET_READ_TIMEOUT, after which Kong lets the request pass
   --drain-ms MS        on SIGTERM, SIGQUIT or SIGINT serve on for so long while Kong is connected, 0 to 60000
@@ -39,7 +46,7 @@ export async function main(args: readonly string[]): Promise<number | undefined>
     if (values.socket === undefined || values.socket === '') throw new UsageError('serve needs --socket PATH')
     await run({
       socket: values.socket,
-      metricsPort: values['metrics-port'] === undefined ? undefined : integer('metrics-port', values, 0, 65_535),
+      metrics: metricsAddress(values),
       deadlineMs: integer('deadline-ms', values, 100, 60_000),
       drainMs: integer('drain-ms', values, 0, 60_000),
       logLevel: values['log-level'],
@@ -60,6 +67,8 @@ function parse(args: readonly string[]) {
       options: {
         socket: { type: 'string' },
         'metrics-port': { type: 'string' },
+        'metrics-host': { type: 'string', default: LOOPBACK },
+        'metrics-callers': { type: 'string', default: String(DEFAULT_CALLERS) },
         'deadline-ms': { type: 'string', default: String(DEFAULT_DEADLINE_MS) },
         'drain-ms': { type: 'string', default: '3000' },
         'log-level': { type: 'string', default: 'info' },
@@ -77,6 +86,18 @@ async function pluginNamed(names: readonly string[]) {
   const plugin = name === undefined || rest.length > 0 ? undefined : await loadPlugin(name)
   if (plugin === undefined) throw new UsageError('dump needs the name of one plugin of this pack')
   return plugin
+}
+
+function metricsAddress(values: Readonly<Record<string, unknown>>): MetricsAddress | undefined {
+  const host = String(values['metrics-host'])
+  const callers = integer('metrics-callers', values, 0, MAX_CALLERS)
+  if (values['metrics-port'] === undefined) {
+    if (host !== LOOPBACK || callers !== DEFAULT_CALLERS) throw new UsageError('metrics need --metrics-port PORT')
+    return undefined
+  }
+  // Node takes an empty name for every address.
+  if (!/^[\w.:-]{1,253}$/.test(host)) throw new UsageError('--metrics-host must be an address or a name')
+  return { host, port: integer('metrics-port', values, 0, 65_535), callers }
 }
 
 function integer(name: string, values: Readonly<Record<string, unknown>>, min: number, max: number): number {

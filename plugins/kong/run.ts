@@ -6,9 +6,16 @@ import { createHost, useHost } from './host.ts'
 import { loadPlugins } from './registry.ts'
 import type { RunningServer } from './server/serve.ts'
 
+export interface MetricsAddress {
+  readonly host: string
+  readonly port: number
+  /** Callers that have series of their own. */
+  readonly callers: number
+}
+
 export interface RunOptions {
   readonly socket: string
-  readonly metricsPort: number | undefined
+  readonly metrics: MetricsAddress | undefined
   readonly deadlineMs: number
   readonly drainMs: number
   readonly logLevel: string
@@ -27,12 +34,11 @@ export async function run(options: RunOptions): Promise<void> {
   ])
   const logger = createLogger(options.logLevel)
   let running: RunningServer | undefined
-  const status = await statusOn(options.metricsPort, () => running?.state, logger)
+  const status = await statusOn(options.metrics, () => running?.state, logger)
   const host = createHost({
     logger,
     deadlineMs: options.deadlineMs,
     settlesBatches: true,
-    ...(status === undefined ? {} : { onReserved: status.onReserved }),
   })
   useHost(host)
 
@@ -62,17 +68,20 @@ export async function run(options: RunOptions): Promise<void> {
   })
 }
 
-async function statusOn(port: number | undefined, state: () => RunningServer['state'] | undefined, logger: Logger) {
-  if (port === undefined) return undefined
+async function statusOn(
+  address: MetricsAddress | undefined,
+  state: () => RunningServer['state'] | undefined,
+  logger: Logger,
+) {
+  if (address === undefined) return undefined
   const [{ createMetrics }, { startStatusServer }] = await Promise.all([
     import('./server/metrics.ts'),
     import('./server/status-server.ts'),
   ])
-  const metrics = createMetrics(state)
-  const server = startStatusServer(port, { state, metrics }, logger)
+  const metrics = createMetrics(state, address.callers)
+  const server = startStatusServer(address, { state, metrics }, logger)
   return {
     observer: metrics.observer,
-    onReserved: metrics.onReserved,
     close() {
       server.close()
       metrics.close()

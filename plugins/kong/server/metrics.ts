@@ -1,21 +1,17 @@
-/** Prometheus metrics of one plugin server. Labels hold only names from code and config, never a caller's. */
+/** Prometheus metrics of one plugin server. Labels hold names from code and config, and of Kong's consumers. */
 
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
-import type { Reservation } from '../../../policies/policy.ts'
-import {
-  channels,
-  type DecisionEvent,
-  type FaultEvent,
-  type SettleEvent,
-  type StoreEvent,
-} from '../../../policies/telemetry.ts'
+import { Counter, Gauge, Histogram } from 'prom-client'
+import { listen } from '../../../policies/telemetry.ts'
+import { systemClock } from '../../deps.ts'
+import { createPolicyMetrics } from '../../metrics/index.ts'
+import { DEFAULT_CALLERS } from '../../metrics/limits.ts'
+import { SECONDS } from '../../metrics/measured.ts'
 import type { ListenerObserver } from './listener.ts'
 import type { ServerState } from './serve.ts'
 import type { EventObserver } from './server.ts'
 
 export interface Metrics {
   readonly observer: EventObserver & ListenerObserver
-  readonly onReserved: (reservation: Reservation) => void
   readonly contentType: string
   /** The text that Prometheus reads. */
   render(): Promise<string>
@@ -23,67 +19,13 @@ export interface Metrics {
   close(): void
 }
 
-/** Seconds: an RPC step takes tens of microseconds, a decision with Redis a millisecond. */
-const SECONDS = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1.5]
-/** Actual divided by estimated. */
-const RATIOS = [0.1, 0.25, 0.5, 0.75, 0.9, 1, 1.1, 1.25, 1.5, 2, 4, 10]
 const ROUND_TRIPS = [1, 2, 3, 4, 5, 6, 8, 12, 20]
+const BATCH = [1, 2, 4, 8, 16, 32, 64, 128]
 
-export function createMetrics(state: () => ServerState | undefined): Metrics {
-  const registry = new Registry()
-  const registers = [registry]
-  collectDefaultMetrics({ register: registry })
-
-  const decisions = new Counter({
-    name: 'portcullis_decisions_total',
-    help: 'Decisions by code; the code is empty for a pass, would_reject what shadow mode held back.',
-    labelNames: ['policy', 'decision', 'code', 'would_reject'],
-    registers,
-  })
-  const decisionSeconds = new Histogram({
-    name: 'portcullis_decision_seconds',
-    help: 'Time that a policy took to decide.',
-    labelNames: ['policy'],
-    buckets: SECONDS,
-    registers,
-  })
-  const tokens = new Counter({
-    name: 'portcullis_tokens_total',
-    help: 'Tokens reserved at admission, settled as used, and refunded of what was reserved.',
-    labelNames: ['policy', 'kind'],
-    registers,
-  })
-  const settlements = new Counter({
-    name: 'portcullis_settlements_total',
-    help: 'Settled requests by how they ended and how their usage is known.',
-    labelNames: ['policy', 'ended', 'usage'],
-    registers,
-  })
-  const estimates = new Histogram({
-    name: 'portcullis_estimate_ratio',
-    help: 'Tokens really used divided by those reserved: for input the error of the estimate.',
-    labelNames: ['policy', 'part'],
-    buckets: RATIOS,
-    registers,
-  })
-  const faults = new Counter({
-    name: 'portcullis_faults_total',
-    help: 'Failures that were handled; each one refused a request or lost a settlement.',
-    labelNames: ['where', 'code'],
-    registers,
-  })
-  const stores = new Gauge({
-    name: 'portcullis_store_up',
-    help: '1 while the store answers, 0.5 while it is degraded, 0 while it is down.',
-    labelNames: ['store', 'node'],
-    registers,
-  })
-  const storeChanges = new Counter({
-    name: 'portcullis_store_changes_total',
-    help: 'How often a store went down, came up, or was found degraded.',
-    labelNames: ['store', 'node', 'state'],
-    registers,
-  })
+/** @param callers that have series of their own; the others share one */
+export function createMetrics(state: () => ServerState | undefined, callers = DEFAULT_CALLERS): Metrics {
+  const policies = createPolicyMetrics({ callers, now: systemClock.monotonic })
+  const registers = [policies.registry]
   const rpcSeconds = new Histogram({
     name: 'portcullis_kong_rpc_seconds',
     help: 'Time from a frame of Kong to its answer.',
@@ -97,11 +39,24 @@ export function createMetrics(state: () => ServerState | undefined): Metrics {
     labelNames: ['plugin', 'phase', 'ended'],
     registers,
   })
+  const eventSeconds = new Histogram({
+    name: 'portcullis_kong_event_seconds',
+    help: 'Time from the first frame of an event to its end: what `access` adds to a request.',
+    labelNames: ['plugin', 'phase'],
+    buckets: SECONDS,
+    registers,
+  })
   const roundTrips = new Histogram({
     name: 'portcullis_kong_round_trips',
     help: 'Frames that an event took: one for itself and one for every PDK call.',
     labelNames: ['plugin', 'phase'],
     buckets: ROUND_TRIPS,
+    registers,
+  })
+  const batchRecords = new Histogram({
+    name: 'portcullis_kong_settle_batch_records',
+    help: 'Settlements that Kong sent in one message.',
+    buckets: BATCH,
     registers,
   })
   const violations = new Counter({
@@ -126,64 +81,23 @@ export function createMetrics(state: () => ServerState | undefined): Metrics {
       },
     })
   }
-
-  function onDecision(event: DecisionEvent): void {
-    const { policy, decision, code = '', wouldReject = '' } = event
-    decisions.inc({ policy, decision, code, would_reject: wouldReject })
-    if (event.durationMs !== undefined) decisionSeconds.observe({ policy }, event.durationMs / 1_000)
-  }
-
-  function onSettle(event: SettleEvent): void {
-    const { policy, estimated, actual } = event
-    settlements.inc({ policy, ended: event.ended, usage: event.usage })
-    if (actual?.inputTokens !== undefined && estimated.input > 0)
-      estimates.observe({ policy, part: 'input' }, actual.inputTokens / estimated.input)
-    if (actual?.outputTokens !== undefined && estimated.output > 0)
-      estimates.observe({ policy, part: 'output' }, actual.outputTokens / estimated.output)
-    const reserved = estimated.input + estimated.output
-    const kept = event.usage === 'unobserved' ? estimated : { input: 0, output: 0 }
-    const used =
-      event.usage === 'refunded' ? 0 : (actual?.inputTokens ?? kept.input) + (actual?.outputTokens ?? kept.output)
-    tokens.inc({ policy, kind: 'settled' }, used)
-    tokens.inc({ policy, kind: 'refunded' }, Math.max(0, reserved - used))
-  }
-
-  function onFault(event: FaultEvent): void {
-    faults.inc({ where: event.where, code: event.code })
-  }
-
-  function onStore({ store, node = '', state }: StoreEvent): void {
-    const value = state === 'up' ? 1 : state === 'degraded' ? 0.5 : 0
-    stores.set({ store, node }, value)
-    storeChanges.inc({ store, node, state })
-  }
-
-  const subscriptions = [
-    [channels.decision, onDecision],
-    [channels.settle, onSettle],
-    [channels.fault, onFault],
-    [channels.store, onStore],
-  ] as const
-  // A channel knows no type of its messages; `publish` sees to it that each has its own.
-  for (const [channel, listener] of subscriptions) channel.subscribe(listener as (message: unknown) => void)
+  const stop = listen('batch', ({ records }) => batchRecords.observe(records))
 
   return {
     observer: {
       answered: (method, ms) => rpcSeconds.observe({ method }, ms / 1_000),
       violated: (reason) => violations.inc({ reason }),
-      eventEnded(plugin, phase, ended, frames) {
+      eventEnded(plugin, phase, ended, frames, ms) {
         events.inc({ plugin, phase, ended })
+        eventSeconds.observe({ plugin, phase }, ms / 1_000)
         roundTrips.observe({ plugin, phase }, frames)
       },
     },
-    onReserved({ policy, estimated }) {
-      tokens.inc({ policy, kind: 'reserved' }, estimated.input + estimated.output)
-    },
-    contentType: registry.contentType,
-    render: () => registry.metrics(),
+    contentType: policies.registry.contentType,
+    render: policies.render,
     close() {
-      for (const [channel, listener] of subscriptions) channel.unsubscribe(listener as (message: unknown) => void)
-      registry.clear()
+      stop()
+      policies.close()
     },
   }
 }

@@ -1,4 +1,4 @@
-/** `/healthz` and `/metrics` on the loopback. */
+/** `/healthz` and `/metrics`, for whoever reaches the address: by default only this machine. */
 
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -16,13 +16,19 @@ export interface StatusServer {
   close(): void
 }
 
+export interface StatusAddress {
+  readonly host: string
+  /** 0 takes a free one. */
+  readonly port: number
+}
+
 const RETRY_MS = 500
 
 /**
- * Never keeps the process from its work: while the port is taken it says so and tries again. On `kong reload` the
- * process before this one still has it.
+ * Never keeps the process from its work: while the port is taken, or the host's name means nothing yet, it says so and
+ * tries again. On `kong reload` the process before this one still has the port.
  */
-export function startStatusServer(port: number, source: StatusSource, logger: Logger): StatusServer {
+export function startStatusServer(address: StatusAddress, source: StatusSource, logger: Logger): StatusServer {
   const server = createServer((request, response) => {
     const path = request.url?.split('?', 1)[0]
     if (request.method !== 'GET') response.writeHead(405).end()
@@ -42,9 +48,9 @@ export function startStatusServer(port: number, source: StatusSource, logger: Lo
   server.requestTimeout = 10_000
   let retry: NodeJS.Timeout | undefined
   let said = false
-  const listen = () => server.listen({ port, host: '127.0.0.1' })
+  const listen = () => server.listen({ ...address })
   server.on('error', (error: NodeJS.ErrnoException) => {
-    if (!said) logger.warn('metrics port not available; trying on', { port, code: error.code })
+    if (!said) logger.warn('metrics address not available; trying on', { ...address, code: error.code })
     said = true
     retry = setTimeout(listen, RETRY_MS).unref()
   })

@@ -176,10 +176,10 @@ export function connectRedis(config: RedisConfig, deps: ConnectionDeps): RedisCo
     return connected.client.status === 'ready' ? connected : new RedisFailure(lastError, false)
   }
 
-  function send<T>(name: string, args: readonly Argument[], read: (reply: unknown) => T): Promise<T> {
+  function send<T>(name: string, args: readonly Argument[], read: (reply: unknown) => T, label = name): Promise<T> {
     const to = live()
     if (to instanceof Error) return Promise.reject(to)
-    return dispatch(to, name, args).then(read, (error) => Promise.reject(explained(error)))
+    return dispatch(to, name, args, undefined, label).then(read, (error) => Promise.reject(explained(error)))
   }
 
   /** @param label what telemetry calls it */
@@ -255,7 +255,7 @@ export function connectRedis(config: RedisConfig, deps: ConnectionDeps): RedisCo
     if (!clustered) cork(to.client as Redis)
     return dispatch(to, 'evalsha', [script.sha, ...keysAndArgs], withinMs, script.name).then(read, (error) =>
       isUnknownScript(error)
-        ? send('eval', [script.text, ...keysAndArgs], read).catch(recover)
+        ? send('eval', [script.text, ...keysAndArgs], read, script.name).catch(recover)
         : recover(explained(error)),
     )
   }
