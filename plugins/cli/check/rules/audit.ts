@@ -2,7 +2,7 @@
 
 import type { Plugin } from '../entities.ts'
 import type { Environment } from '../environment.ts'
-import { memberAt, rawList } from '../place.ts'
+import { memberAt, type Raw, rawList } from '../place.ts'
 import type { Rule } from '../rule.ts'
 import type { Site } from '../site.ts'
 import { about, at, listOf, pluginServerVariable, settingOf } from './variables.ts'
@@ -13,8 +13,12 @@ function* onStdout({ config, environment }: Site): Iterable<{ readonly plugin: P
   for (const plugin of config.plugins) {
     if (!plugin.enabled || !['llm-audit-log', 'llm-gateway'].includes(plugin.name)) continue
     const audit = plugin.name === 'llm-gateway' ? memberAt(plugin.config, 'audit') : plugin.config
-    if (rawList(memberAt(audit, 'sinks')).some(({ type }) => type === 'stdout')) yield { plugin, audit }
+    if (stdoutSinks(audit).length > 0) yield { plugin, audit }
   }
+}
+
+function stdoutSinks(audit: unknown): readonly Raw[] {
+  return rawList(memberAt(audit, 'sinks')).filter(({ type }) => type === 'stdout')
 }
 
 /** Where somebody else starts them, what they print goes elsewhere. */
@@ -50,19 +54,22 @@ export const auditNotLogged = about(
   },
 )
 
+/** What the log keeps of a line when nginx’s own beginning is taken off: the sink’s default. */
+const MOST_LINE_BYTES = 3900
+
 export const auditLinesCut: Rule = {
   id: 'audit-lines-cut',
   severity: 'warning',
-  title: 'Audit records with content go to standard output',
-  why: 'Kong writes what a plugin server prints into nginx’s error log, which cuts every line at 4,095 bytes, its own beginning included: of a longer prompt the end of the record is lost, and no tool can read the rest.',
-  fix: 'Give the audit log a file or HTTP sink, or leave `content` at none or hash.',
+  title: 'Audit records on standard output that have no room in Kong’s log',
+  why: 'nginx cuts every line of Kong’s error log at 4,095 bytes, its own beginning included. The sink leaves out what of the content does not fit; lines that it may make longer are cut anywhere, and no tool can read them.',
+  fix: `Give the audit log a file or HTTP sink, or leave \`content\` at none or hash, and \`max_line_bytes\` at ${MOST_LINE_BYTES}.`,
   *find(site) {
-    for (const { plugin, audit } of onStdout(site))
-      if (memberAt(audit, 'content') === 'redacted')
-        yield {
-          place: plugin.place,
-          what: `${plugin.name} writes redacted content to standard output`,
-          on: [plugin],
-        }
+    for (const { plugin, audit } of onStdout(site)) {
+      const found = (what: string) => ({ place: plugin.place, what: `${plugin.name} ${what}`, on: [plugin] })
+      if (memberAt(audit, 'content') === 'redacted') yield found('writes redacted content to standard output')
+      const lengths = stdoutSinks(audit).map(({ max_line_bytes: most }) => Number(most ?? MOST_LINE_BYTES))
+      if (lengths.some((most) => most > MOST_LINE_BYTES))
+        yield found(`writes lines of more than ${MOST_LINE_BYTES} bytes to standard output`)
+    }
   },
 }

@@ -2,6 +2,8 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
+import { auditLog } from '../../../../policies/audit/index.ts'
+import { parsePolicyConfig } from '../../../../policies/schema/parse.ts'
 import { FIXTURES, findings, ROOT } from './portcullis.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'portcullis-check-audit-'))
@@ -89,6 +91,20 @@ describe('audit-lines-cut', () => {
       )
       .replace('llm-audit-log, llm-scope', 'llm-gateway, llm-scope')
     expect(await found(gateway)).toEqual(['llm-gateway writes redacted content to standard output'])
+  })
+
+  it('finds lines that may be longer than the log keeps', async () => {
+    const longer = (bytes: number) =>
+      config
+        .replace('content: redacted', 'content: none')
+        .replace('type: stdout', `type: stdout\n              max_line_bytes: ${bytes}`)
+    expect(await found(longer(3900))).toEqual([])
+    expect(await found(longer(3901))).toEqual(['llm-audit-log writes lines of more than 3900 bytes to standard output'])
+  })
+
+  it('takes the sink’s own default for what has room', () => {
+    const { sinks } = parsePolicyConfig(auditLog, { sinks: [{ type: 'stdout' }] })
+    expect(sinks[0]?.max_line_bytes).toBe(3900)
   })
 
   it('leaves records alone that are short, or go elsewhere', async () => {
