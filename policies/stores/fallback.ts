@@ -1,11 +1,14 @@
 /** Counting in this process while the shared store is down: every gateway node admits its share of each limit. */
 
+import { PortcullisError } from '../errors.ts'
 import type { Clock, Random } from '../policy.ts'
 import { createMemoryStore } from './memory.ts'
 import type { Claim, ClaimResult, CounterSpec, ReserveResult, SettleEntry } from './ports.ts'
 
 /** Most counters of one outage; a request that needs a further one is refused. */
 const MAX_COUNTERS = 100_000
+/** Looking for names to forget is dear. */
+const FORGET_EVERY_MS = 1000
 /** What a caller is told to wait whom only the outage keeps out. */
 const RETRY_MS = 1000
 
@@ -37,7 +40,7 @@ export interface LocalShare {
   reserve(id: string, claims: readonly Claim[]): ReserveResult
   /** Settles reservations that were made here. */
   settle(id: string, entries: readonly SettleEntry[]): void
-  /** What was admitted since the last call. */
+  /** What was admitted since the last call and counts still. */
   drain(): readonly Admitted[]
 }
 
@@ -48,12 +51,16 @@ export interface LocalShareOptions {
   readonly nodes: number
   /** The usage of a counter that the shared store last reported; 0 when it never did. */
   usageOf(key: string): number
+  /** Most counters, and most names of those that admitted something. */
+  readonly maxCounters?: number
 }
 
-export function createLocalShare({ clock, random, nodes, usageOf }: LocalShareOptions): LocalShare {
-  const memory = createMemoryStore({ clock, random, maxCounters: MAX_COUNTERS })
+export function createLocalShare(options: LocalShareOptions): LocalShare {
+  const { clock, random, nodes, usageOf, maxCounters = MAX_COUNTERS } = options
+  const memory = createMemoryStore({ clock, random, maxCounters })
   const started = new Set<string>()
   let admitted = new Map<string, Admitted>()
+  let lookedAt = 0
   const lives = { first: Number.POSITIVE_INFINITY, last: 0 }
 
   function shareOf({ limit, burst, ...rest }: CounterSpec): CounterSpec {
@@ -64,9 +71,10 @@ export function createLocalShare({ clock, random, nodes, usageOf }: LocalShareOp
   /** A counter starts where the shared one stood. */
   function start(key: string, counter: CounterSpec): void {
     if (started.has(key)) return
-    started.add(key)
     const used = Math.min(usageOf(key), counter.burst ?? counter.limit)
+    // Not remembered: callers may make up names without end.
     if (used === 0) return
+    started.add(key)
     memory.settle({ id: `start ${key}`, entries: [{ key, counter, at: 0, epoch: 0, reserved: 0, actual: used }] })
   }
 
@@ -81,6 +89,7 @@ export function createLocalShare({ clock, random, nodes, usageOf }: LocalShareOp
     const divisible = claims.filter(isDivisible)
     if (claims.some((claim) => !claim.shadow && !isDivisible(claim)))
       return { admitted: false, claims: claims.map((claim) => withoutShare(claim, !isDivisible(claim))) }
+    assertSpace(divisible)
     const result = memory.reserve({ id, claims: divisible.map(localClaim) })
     let next = 0
     const results = claims.map((claim) => {
@@ -90,6 +99,22 @@ export function createLocalShare({ clock, random, nodes, usageOf }: LocalShareOp
     return result.clippedTo === undefined
       ? { admitted: result.admitted, claims: results }
       : { admitted: result.admitted, clippedTo: result.clippedTo, claims: results }
+  }
+
+  /** What was admitted must be handed over, so no name is forgotten while something of it counts. */
+  function assertSpace(claims: readonly Claim[]): void {
+    if (admitted.size + claims.length <= maxCounters) return
+    const added = claims.filter(({ key }) => !admitted.has(key)).length
+    if (added > 0 && admitted.size + added > maxCounters) forgetIdle()
+    if (added > 0 && admitted.size + added > maxCounters)
+      throw new PortcullisError('store_full', 'The local share holds too many counters.')
+  }
+
+  function forgetIdle(): void {
+    const now = clock.now()
+    if (Math.abs(now - lookedAt) < FORGET_EVERY_MS) return
+    lookedAt = now
+    for (const key of admitted.keys()) if (memory.usedOf(key) === 0) admitted.delete(key)
   }
 
   /** A limit smaller than the number of nodes cannot be divided. */
@@ -130,9 +155,13 @@ export function createLocalShare({ clock, random, nodes, usageOf }: LocalShareOp
       })
     },
     drain() {
-      const drained = [...admitted.values()]
+      // A cost counts from its admission on: of a long outage the shared store learns what its window still holds.
+      const drained = [...admitted.values()].map((one) => ({
+        ...one,
+        amount: Math.min(one.amount, memory.usedOf(one.key)),
+      }))
       admitted = new Map()
-      return drained
+      return drained.filter(({ amount }) => amount > 0)
     },
   }
 }

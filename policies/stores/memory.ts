@@ -73,7 +73,7 @@ export class MemoryStore implements LimitStore {
     const t = this.#now()
     const epoch = this.#nextEpoch()
     const seats = this.#seatsFor(claims, t, epoch)
-    if (this.#counters.size + seats.length > this.#maxCounters) this.#assertSpace(seats)
+    if (this.#counters.size + seats.length > this.#maxCounters) this.#assertSpace(seats, t)
     const result = admitAll(seats, t, epoch)
     const ticket = result.admitted ? this.#tickets.next() : NONE
     if (result.admitted) result.ticket = this.#firstTicket + ticket
@@ -92,6 +92,13 @@ export class MemoryStore implements LimitStore {
       if (entry.actual !== entry.reserved) this.#settleEntry(entry, this.#hintFor(own, index), t, epoch)
     }
     return true
+  }
+
+  /** What a counter counts now; 0 when there is none. */
+  usedOf(key: string): number {
+    const handle = this.#counters.find(key)
+    if (handle === NONE || !this.#counts(handle, this.#now())) return 0
+    return used(this.#spare, this.#counters.specOf(handle))
   }
 
   async show(caller: string): Promise<readonly CounterView[]> {
@@ -168,10 +175,12 @@ export class MemoryStore implements LimitStore {
     return this.#spread.admits(owner, key, (other) => this.#lives(other)) ? key : overflowKey
   }
 
-  #assertSpace(seats: readonly MemorySeat[]): void {
+  #assertSpace(seats: readonly MemorySeat[], t: number): void {
     const added = seats.filter(({ handle }) => handle === NONE).length
-    if (added > 0 && this.#counters.size + added > this.#maxCounters)
-      throw new PortcullisError('store_full', 'The memory store holds too many counters.')
+    if (added === 0 || this.#counters.size + added <= this.#maxCounters) return
+    // Or nobody would ever find the idle ones, where only new counters are asked for.
+    this.#sweep(SWEPT_AT_ONCE, t)
+    throw new PortcullisError('store_full', 'The memory store holds too many counters.')
   }
 
   /** Writes the counters back; returns how many are new. */

@@ -111,6 +111,16 @@ describe('memory store', () => {
     expect((await store.reserve({ id: 'd', claims: [claim('a')] })).admitted).toBe(true)
   })
 
+  it('finds room again although only new counters are asked for', async () => {
+    const { store, setTime } = createClocked(20)
+    for (let index = 0; index < 20; index++) await store.reserve({ id: `a${index}`, claims: [claim(`a${index}`)] })
+    setTime(START + 125_001)
+    expect(() => store.reserve({ id: 'b', claims: [claim('b')] })).toThrow(
+      expect.objectContaining({ code: 'store_full' }),
+    )
+    expect(store.reserve({ id: 'c', claims: [claim('b')] }).admitted).toBe(true)
+  })
+
   it('gives nothing back to a store that never held the reservation', async () => {
     const before = createMemoryStore({ clock: { now: () => START }, random: { fraction: () => 0.25 } })
     const after = createMemoryStore({ clock: { now: () => START }, random: { fraction: () => 0.75 } })
