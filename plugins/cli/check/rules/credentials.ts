@@ -221,10 +221,12 @@ function unresolvedIn(value: unknown, path: string, anywhere: boolean): string |
 
 const MAX_AGE_DAYS = 90
 
-/** When a key was issued, in epoch milliseconds: by the tag of `portcullis keys`, or what Kong noted. */
+/** When a key was issued, in epoch milliseconds: by its tags, the first day as llm-api-key counts, or what Kong noted. */
 function issuedAt({ tags, raw }: { readonly tags: readonly string[]; readonly raw: Raw }): number | undefined {
-  const tag = tags.find((candidate) => candidate.startsWith(TAGS.issued))
-  if (tag !== undefined) return parseDate(tag.slice(TAGS.issued.length))
+  const told = tags
+    .filter((tag) => tag.startsWith(TAGS.issued))
+    .flatMap((tag) => parseDate(tag.slice(TAGS.issued.length)) ?? [])
+  if (told.length > 0) return Math.min(...told)
   return typeof raw.created_at === 'number' ? raw.created_at * 1000 : undefined
 }
 
@@ -233,10 +235,9 @@ export const keyTooOld: Rule = {
   severity: 'warning',
   title: `A key older than ${MAX_AGE_DAYS} days`,
   why: 'The longer a key lives, the more places it has leaked to.',
-  fix: 'Rotate it with `portcullis keys rotate`, and let llm-api-key enforce the age.',
+  fix: 'Rotate it with `portcullis keys rotate`, a secret of another kind by hand, and let llm-api-key enforce the age.',
   *find({ config, now }) {
     for (const credential of config.credentials) {
-      if (credential.type !== 'keyauth_credentials') continue
       const issued = issuedAt(credential)
       const days = issued === undefined ? 0 : Math.floor((now - issued) / DAY_MS)
       if (days > MAX_AGE_DAYS) yield ofCredential(credential, `${labelOf(credential)} is ${days} days old`)

@@ -111,7 +111,8 @@ export const bodyBuffers = about(
   },
 )
 
-const SSL_VARIABLES = ['KONG_SSL_PROTOCOLS', 'KONG_NGINX_HTTP_SSL_PROTOCOLS', 'KONG_NGINX_PROXY_SSL_PROTOCOLS']
+/** Of listeners, of upstreams (`KONG_NGINX_PROXY_PROXY_SSL_PROTOCOLS`), and of Lua's own sockets. */
+const SSL_PROTOCOLS = /^KONG_(\w+_)?SSL_PROTOCOLS$/
 
 export const oldTls = about(
   {
@@ -122,8 +123,8 @@ export const oldTls = about(
     fix: 'Set KONG_SSL_PROTOCOLS=TLSv1.2 TLSv1.3 and KONG_SSL_CIPHER_SUITE=intermediate or modern.',
   },
   function* (environment) {
-    for (const name of SSL_VARIABLES)
-      if (/(^|\s)(SSLv[23]|TLSv1(\.[01])?)(\s|$)/.test(settingOf(environment, name) ?? ''))
+    for (const name of environment.variables.keys())
+      if (SSL_PROTOCOLS.test(name) && /(^|\s)(SSLv[23]|TLSv1(\.[01])?)(\s|$)/.test(settingOf(environment, name) ?? ''))
         yield at(environment, name, 'takes TLS below 1.2')
     if (settingOf(environment, 'KONG_SSL_CIPHER_SUITE') === 'old')
       yield at(environment, 'KONG_SSL_CIPHER_SUITE', 'is `old`, which takes TLS 1.0')

@@ -25,7 +25,7 @@ import {
   upstreamTrust,
 } from './deployment.ts'
 import { guardIncomplete, guardMissing, guardUnmeetable } from './guard.ts'
-import { keysInLogs, promptsInLogs } from './logs.ts'
+import { keysInLogs, keysInTraces, promptsInLogs } from './logs.ts'
 import { consumerGroup, edgeMissing, editsAfterScope, keyHeaderMismatch, neverApplies } from './order.ts'
 import { bodyCaps, configRefused, inShadow, localCounters, policiesTwice, unlimitedCallers } from './plugin-config.ts'
 import { httpAllowed, protocolUnmetered, upstreamInClear, upstreamUnverified } from './transport.ts'
@@ -58,6 +58,7 @@ export const RULES: readonly Rule[] = [
   vaultNotResolved,
   keyTooOld,
   keysInLogs,
+  keysInTraces,
   promptsInLogs,
   pluginServer,
   socketTimeout,

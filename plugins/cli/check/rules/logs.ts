@@ -1,9 +1,11 @@
 /** What would end up in logs. */
 
+import type { Environment } from '../environment.ts'
 import { isRaw, memberAt, text } from '../place.ts'
 import { LOGGERS } from '../priorities.ts'
 import type { Rule } from '../rule.ts'
 import { nameOf } from '../site.ts'
+import { listOf } from './variables.ts'
 
 /** Where Kong's log line shows credentials: headers but Authorization, and the address with its query. */
 const SENSITIVE = ['request.headers', 'request.querystring', 'request.uri', 'request.url', 'upstream_uri']
@@ -56,6 +58,33 @@ export const promptsInLogs: Rule = {
           if (Object.values(fields).some((lua) => READS_BODY.test(text(lua) ?? '')))
             yield { place: plugin.place, what: `${name} reads bodies in custom_fields_by_lua`, on: [plugin] }
         }
+      }
+  },
+}
+
+/** The second is its older name. */
+const TRACING = ['KONG_TRACING_INSTRUMENTATIONS', 'KONG_OPENTELEMETRY_TRACING']
+
+/** Kong begins the span of a request whatever it traces besides; where nothing says, somebody who sends traces does. */
+function isTracing(environment: Environment | undefined): boolean {
+  if (environment === undefined) return true
+  return TRACING.some((name) => listOf(environment, name).some((kind) => kind !== 'off'))
+}
+
+export const keysInTraces: Rule = {
+  id: 'keys-in-traces',
+  severity: 'warning',
+  title: 'Traces that hold addresses with their query',
+  why: 'Kong’s span of a request has the address as the client sent it, so also the `?key=` of Gemini clients, whether or not it is refused.',
+  fix: 'Set KONG_TRACING_INSTRUMENTATIONS=off, or let your collector drop `http.url` and tag the plugin `portcullis-ack:keys-in-traces`.',
+  *find({ routes, environment }) {
+    if (!isTracing(environment)) return
+    for (const { views } of routes)
+      for (const view of views) {
+        const plugin = view.plugins.get('opentelemetry')
+        const sent = ['traces_endpoint', 'endpoint'].some((field) => text(plugin?.config[field]) !== undefined)
+        if (plugin !== undefined && sent)
+          yield { place: plugin.place, what: `opentelemetry sends the addresses of ${nameOf(view)}`, on: [plugin] }
       }
   },
 }
