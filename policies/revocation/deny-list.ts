@@ -25,6 +25,8 @@ export interface DenyListView {
 }
 
 export interface DenyList extends DenyListView {
+  /** Values that are remembered, some of them of revocations that have expired. */
+  readonly size: number
   /**
    * Whether the copy is fresh; waits for the first answer of the store. `stale`: the store has not answered lately.
    * `empty`: it never has.
@@ -60,6 +62,7 @@ export function createDenyList(options: DenyListOptions): DenyList {
         cursor = changes.cursor
         more = changes.more
       }
+      table.sweep()
       answeredAt = clock.monotonic()
       report(true)
     } catch (error) {
@@ -89,6 +92,9 @@ export function createDenyList(options: DenyListOptions): DenyList {
   const first = poll()
   return {
     find: table.find,
+    get size() {
+      return table.size
+    },
     state: () => (answeredAt === undefined ? first.then(stateNow) : stateNow()),
     async close() {
       closed = true
@@ -99,7 +105,15 @@ export function createDenyList(options: DenyListOptions): DenyList {
   }
 }
 
+/** A clock that was ahead and comes back must find what it took for expired. */
+const KEEP_EXPIRED_MS = 3_600_000
+/** Looked at in one sweep, so that a long list never holds up requests. */
+const SWEPT_AT_ONCE = 1_000
+
 interface Table extends DenyListView {
+  readonly size: number
+  /** Forgets some of what has expired. */
+  sweep(): void
   apply(changes: Pick<RevocationChanges, 'revoked' | 'lifted'>): void
 }
 
@@ -120,11 +134,29 @@ function createTable(clock: Pick<Clock, 'now'>): Table {
     else kinds[kind].set(value, all)
   }
 
+  function* all(): Generator<readonly Revocation[]> {
+    for (const revocations of Object.values(kinds)) yield* revocations.values()
+  }
+  let unswept = all()
+
+  function sweep(): void {
+    const gone = clock.now() - KEEP_EXPIRED_MS
+    for (let count = 0; count < SWEPT_AT_ONCE; count++) {
+      const next = unswept.next()
+      if (next.done === true) {
+        unswept = all()
+        return
+      }
+      for (const revocation of next.value)
+        if (revocation.expiresAt !== undefined && revocation.expiresAt <= gone) replace(revocation)
+    }
+  }
+
   function hit(kind: RevocationKind, value: string | undefined, issuer?: string): Revocation | undefined {
     if (value === undefined || kinds[kind].size === 0) return undefined
     for (const revocation of kinds[kind].get(value) ?? []) {
-      if (revocation.expiresAt !== undefined && revocation.expiresAt <= clock.now()) replace(revocation)
-      else if (revocation.issuer === undefined || revocation.issuer === issuer) return revocation
+      if (revocation.expiresAt !== undefined && revocation.expiresAt <= clock.now()) continue
+      if (revocation.issuer === undefined || revocation.issuer === issuer) return revocation
     }
     return undefined
   }
@@ -138,6 +170,10 @@ function createTable(clock: Pick<Clock, 'now'>): Table {
   }
 
   return {
+    get size() {
+      return Object.values(kinds).reduce((sum, revocations) => sum + revocations.size, 0)
+    },
+    sweep,
     apply({ revoked, lifted }) {
       for (const revocation of revoked) replace(revocation, revocation)
       for (const key of lifted) replace(key)

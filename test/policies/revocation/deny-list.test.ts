@@ -51,6 +51,38 @@ describe('the deny list', () => {
     expect(hits(subject)).toBe(expected)
   })
 
+  it('forgets what has expired, and nothing else', async () => {
+    const { store, list, wait } = await setUp()
+    const revocation = { kind: 'jti', reason: 'logout', revokedAt: START } as const
+    for (let index = 0; index < 3_000; index++)
+      await store.revoke({ ...revocation, value: `t${index}`, expiresAt: START + 1_000 })
+    for (const issuer of ['a', 'b'])
+      await store.revoke({ ...revocation, value: 't0', issuer, expiresAt: START + (issuer === 'a' ? 1_000 : 1e9) })
+    await store.revoke({ ...revocation, kind: 'sub', value: 'ada' })
+    await wait(POLL)
+    expect(list.size).toBe(3_001)
+    await wait(3_600_000 + 10 * POLL)
+    expect(list.size).toBe(2)
+    expect([list.find({ jti: 't0', issuer: 'b' }), list.find({ sub: 'ada' })].map((hit) => hit?.kind)).toEqual([
+      'jti',
+      'sub',
+    ])
+  })
+
+  it('finds a revocation again when a clock that was ahead comes back', async () => {
+    const { deps, store } = await setUp()
+    await store.revoke({ kind: 'jti', value: 't', reason: 'leaked', revokedAt: START, expiresAt: START + 60_000 })
+    let ahead = 0
+    const clock = { ...deps.clock, now: () => deps.clock.now() + ahead }
+    const list = createDenyList({ ...deps, clock, store, pollMs: POLL, staleMs: 1_000 })
+    onTestFinished(() => list.close())
+    await list.state()
+    ahead = 600_000
+    expect(list.find({ jti: 't' })).toBeUndefined()
+    ahead = 0
+    expect(list.find({ jti: 't' })).toBeDefined()
+  })
+
   it('ends with the expiry, by the node’s own clock', async () => {
     const { revoke, hits, wait } = await setUp()
     await revoke({ kind: 'sub', value: 'ada', expiresAt: START + 1_000 })
