@@ -1,13 +1,14 @@
 /** The policy `llm-scope`: who may call which operation with which model. */
 
 import { CODES, type Code, PortcullisError, RefusedRead } from '../errors.ts'
+import { modelLabel } from '../llm/model-names.ts'
 import type { Operation } from '../llm/protocol.ts'
 import type { Caller, Claims, Decision, Deps, Edits, Exchange, Policy, PolicyInstance, Reject } from '../policy.ts'
 import { createRevocationCheck } from '../revocation/check.ts'
 import { type DecisionEvent, publish } from '../telemetry.ts'
 import { insufficientScope, invalidToken, nobody, unknownOperation } from './challenge.ts'
 import { check, fields, type ScopeConfig } from './config.ts'
-import { firstUncovered, missingScope, standing } from './grants.ts'
+import { firstUncovered, missingScope, type Need, standing, UNKNOWN_MODEL } from './grants.ts'
 import { jwtFields } from './jwt/fields.ts'
 import { readCarried } from './jwt/token.ts'
 import { sharedVerifier, type TokenVerifier } from './jwt/verifier.ts'
@@ -107,16 +108,18 @@ function createInstance(config: ScopeConfig, deps: Deps, toolkit: ScopeToolkit):
     const verdict = standing(granted?.grants ?? [], need)
     const by = granted === undefined ? {} : { rule: granted.source }
     if (verdict.type === 'allowed') return { report: by }
-    if (verdict.type === 'denied') return lacking(missingScope(need, operation.model), {})
+    if (verdict.type === 'denied') return lacking(need, operation.model, {})
     const models = await readModels(exchange, operation, toolkit)
     const [model] = models
     const report = { ...by, ...(model === undefined ? {} : { model }) }
     const uncovered = firstUncovered(verdict.globs, models)
-    return uncovered === undefined ? { report } : lacking(missingScope(need, uncovered), report)
+    return uncovered === undefined ? { report } : lacking(need, uncovered, report)
   }
 
-  function lacking(missing: string, report: Judged['report']): Judged {
-    return { reject: insufficientScope(realm, missing), report: { ...report, rule: missing } }
+  function lacking(need: Need, model: string | undefined, report: Judged['report']): Judged {
+    // Only the caller gets to see what it wrote where a model belongs.
+    const rule = missingScope(need, model === undefined || model === UNKNOWN_MODEL ? model : modelLabel(model))
+    return { reject: insufficientScope(realm, missingScope(need, model)), report: { ...report, rule } }
   }
 
   async function decide(exchange: Exchange): Promise<Decision> {

@@ -216,6 +216,24 @@ describe('modes and reports', () => {
   })
 })
 
+describe('what a caller wrote where a model belongs', () => {
+  const secret = 'sk-proj-Zu7Yq0RkXw3vB1nM5tLc'
+  it.each([
+    ['a body', { body: { model: secret, messages: [] } }],
+    ['a path', { path: `/v1beta/models/${secret}:generateContent`, body: { contents: [] } }],
+  ])('is told to nobody but the caller: %s', async (_, parts) => {
+    const events: unknown[] = []
+    const listen = (event: unknown) => void events.push(event)
+    channels.decision.subscribe(listen)
+    const { refused } = setUp()
+    for (const grant of ['llm:chat:o3', 'llm:files'])
+      expect((await refused({ ...parts, caller: granted(grant) })).code).toBe('insufficient_scope')
+    channels.decision.unsubscribe(listen)
+    expect(events).toHaveLength(2)
+    expect(JSON.stringify(events)).not.toContain(secret)
+  })
+})
+
 describe('config', () => {
   const issuer = { issuer: 'https://idp', jwks_url: 'https://idp/keys', audiences: ['llm'] }
   const paths = (config: object): string[] => {
