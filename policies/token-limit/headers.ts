@@ -30,6 +30,13 @@ export function limitHeaders(standings: readonly Standing[], dialect: Dialect, n
   }
 }
 
+/** A hundred years: of a debt that is beyond all measure no header says more. */
+const LONGEST_MS = 3_155_760_000_000
+
+function sayable(ms: number): number {
+  return Math.min(LONGEST_MS, Math.max(0, ms))
+}
+
 /** {@link limitHeaders} of a refusal, and how long to wait. */
 export function refusalHeaders(standings: readonly Standing[], dialect: Dialect, now: number): HeaderMap {
   const wait = longestWait(standings)
@@ -37,8 +44,8 @@ export function refusalHeaders(standings: readonly Standing[], dialect: Dialect,
   if (wait === Number.POSITIVE_INFINITY) return { ...headers, 'x-should-retry': 'false' }
   return {
     ...headers,
-    'retry-after': String(Math.max(1, Math.ceil(wait / 1000))),
-    'retry-after-ms': String(Math.max(1, Math.ceil(wait))),
+    'retry-after': String(Math.max(1, Math.ceil(sayable(wait) / 1000))),
+    'retry-after-ms': String(Math.max(1, Math.ceil(sayable(wait)))),
     ...(wait > LONGEST_RETRY_MS ? { 'x-should-retry': 'false' } : {}),
   }
 }
@@ -73,7 +80,7 @@ function openaiHeaders(kind: 'tokens' | 'requests', standing: Standing | undefin
   return {
     [`x-ratelimit-limit-${kind}`]: String(standing.counter.limit),
     [`x-ratelimit-remaining-${kind}`]: String(standing.result.remaining),
-    [`x-ratelimit-reset-${kind}`]: duration(standing.result.resetMs),
+    [`x-ratelimit-reset-${kind}`]: duration(sayable(standing.result.resetMs)),
   }
 }
 
@@ -90,7 +97,7 @@ function anthropicHeaders(
   const kinds = { requests, tokens, 'input-tokens': input, 'output-tokens': output }
   for (const [kind, standing] of Object.entries(kinds)) {
     if (standing === undefined) continue
-    const reset = new Date(Math.ceil((now + standing.result.resetMs) / 1000) * 1000)
+    const reset = new Date(Math.ceil((now + sayable(standing.result.resetMs)) / 1000) * 1000)
     headers[`anthropic-ratelimit-${kind}-limit`] = String(standing.counter.limit)
     headers[`anthropic-ratelimit-${kind}-remaining`] = String(standing.result.remaining)
     headers[`anthropic-ratelimit-${kind}-reset`] = reset.toISOString().replace('.000Z', 'Z')
@@ -107,7 +114,7 @@ function policyItem({ rule, unit, counter }: Standing): string {
 /** Section 4: of a rule that refused, the wait, since retry-after should not point before it. */
 function limitItem({ rule, result }: Standing): string {
   const wait = result.retryAfterMs ?? result.resetMs
-  const seconds = wait === Number.POSITIVE_INFINITY ? '' : `;t=${Math.ceil(wait / 1000)}`
+  const seconds = wait === Number.POSITIVE_INFINITY ? '' : `;t=${Math.ceil(sayable(wait) / 1000)}`
   return `"${rule}";r=${result.remaining}${seconds}`
 }
 

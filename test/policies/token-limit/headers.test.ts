@@ -17,6 +17,22 @@ function standing(
   }
 }
 
+describe('a debt that nobody lives to see paid', () => {
+  const far = standing('tokens', { remaining: 0, resetMs: 1e30, retryAfterMs: 1e30 })
+  const before = standing('tokens', { remaining: 0, resetMs: -1e30 })
+
+  it.each(['openai', 'anthropic', 'none'] as const)('still has headers that can be read: %s', (dialect) => {
+    for (const one of [far, before])
+      for (const value of Object.values(refusalHeaders([one], dialect, NOW)))
+        expect(value).not.toMatch(/e\+|NaN|-\d{9}/)
+    expect(refusalHeaders([far], dialect, NOW)).toMatchObject({
+      'retry-after': '3155760000',
+      'retry-after-ms': '3155760000000',
+      'x-should-retry': 'false',
+    })
+  })
+})
+
 describe('headers of a pass', () => {
   it('are none without an enforced rule', () => {
     expect(limitHeaders([], 'openai', NOW)).toEqual({})
