@@ -90,7 +90,7 @@ async function readPage(
   try {
     reply = await fetch(url, { headers, redirect: 'error', signal: AbortSignal.timeout(TIMEOUT_MS) })
   } catch (error) {
-    throw unreachable(path, error instanceof Error ? error.name : 'no answer')
+    throw unreachable(path, whyUnanswered(error))
   }
   // The list of a plugin that Kong has not loaded.
   if (reply.status === 404 && optional) return undefined
@@ -98,6 +98,13 @@ async function readPage(
   const page = parsed(await bounded(reply, path))
   if (!isRaw(page) || !Array.isArray(page.data)) throw unreachable(path, 'the answer is no list of an Admin API')
   return page
+}
+
+/** Such as ECONNREFUSED, or what is wrong with a certificate; never the message, which may quote a header. */
+function whyUnanswered(error: unknown): string {
+  if (!(error instanceof Error)) return 'no answer'
+  const { code } = (error.cause ?? {}) as { readonly code?: unknown }
+  return typeof code === 'string' ? code : error.name
 }
 
 async function bounded(reply: Response, path: string): Promise<string> {

@@ -331,6 +331,16 @@ describe('a running Admin API', () => {
     expect(bad.err).not.toContain('t0ken')
   })
 
+  it('says why nobody answers', async () => {
+    const url = await serve(() => undefined)
+    await new Promise((resolve) => server?.close(resolve))
+    const { code, err } = await portcullis(['check', url])
+    expect({ code, err }).toEqual({
+      code: EXIT.failed,
+      err: 'portcullis: could not read /services of the Admin API: ECONNREFUSED\n',
+    })
+  })
+
   it.each<[string, Answer]>([
     ['pages that go round', (path) => ({ data: [], next: `${path}?offset=1` })],
     ['a next page elsewhere', () => ({ data: [], next: 'http://169.254.169.254/latest' })],
