@@ -1,6 +1,6 @@
 /** Prometheus metrics of one plugin server. Labels hold names from code and config, and of Kong's consumers. */
 
-import { Counter, Gauge, Histogram } from 'prom-client'
+import { Counter, Gauge, Histogram, type Registry } from 'prom-client'
 import { listen } from '../../../policies/telemetry.ts'
 import { systemClock } from '../../deps.ts'
 import { createPolicyMetrics } from '../../metrics/index.ts'
@@ -13,6 +13,8 @@ import type { EventObserver } from './server.ts'
 export interface Metrics {
   readonly observer: EventObserver & ListenerObserver
   readonly contentType: string
+  /** What is measured, and how it is described. */
+  readonly registry: Registry
   /** The text that Prometheus reads. */
   render(): Promise<string>
   /** Stops listening to telemetry. */
@@ -94,6 +96,7 @@ export function createMetrics(state: () => ServerState | undefined, callers = DE
       },
     },
     contentType: policies.registry.contentType,
+    registry: policies.registry,
     render: policies.render,
     close() {
       stop()
