@@ -109,6 +109,20 @@ describe.skipIf(kongMissing)('the guides on a real Kong', () => {
       expect(openai()).toBe(PROVIDER.OPENAI_AUTHORIZATION)
       expect(model.requests.at(-1)?.headers.apikey).toBeUndefined()
     })
+
+    // One after the other: rate-limiting counts a request only after it was answered.
+    test.each(['before', 'after'])('%s: sixty requests of a minute pass, and no more', async (when) => {
+      await apply(configOf(`kong/migration/rate-limiting.${when}.yml`))
+      await redis.client().flushall()
+      const statuses: number[] = []
+      // A new minute may begin in between.
+      for (let sent = 0; sent < 122; sent++)
+        statuses.push((await send({ headers: { apikey: ALICE }, body: chat('gpt-4o-mini') })).status)
+      const passed = statuses.filter((status) => status === 200).length
+      expect(statuses.filter((status) => status === 429)).toHaveLength(122 - passed)
+      expect(passed).toBeGreaterThanOrEqual(60)
+      expect(passed).toBeLessThanOrEqual(120)
+    })
   })
 
   describe('from ai-proxy', () => {
