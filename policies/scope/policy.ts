@@ -47,6 +47,7 @@ export function createScope(toolkit: ScopeToolkit): ScopePolicy {
 function createInstance(config: ScopeConfig, deps: Deps, toolkit: ScopeToolkit): PolicyInstance {
   const { jwt, realm } = config
   const shadow = config.mode === 'shadow'
+  const withoutToken = jwt === undefined || jwt.forward ? {} : { request: { removeHeaders: [jwt.header] } }
   const verifier = jwt === undefined ? undefined : (toolkit.verifier ?? sharedVerifier(jwt, deps))
   const revoked = config.revocation === undefined ? undefined : createRevocationCheck(config.revocation, deps)
   const extra = config.operations.map(({ read, protocol, ...operation }) => ({
@@ -81,21 +82,29 @@ function createInstance(config: ScopeConfig, deps: Deps, toolkit: ScopeToolkit):
   }
 
   async function judge(exchange: Exchange): Promise<Judged> {
-    const operation = await readOperation(exchange, extra, toolkit)
+    const operation = await readOperation(exchange, extra, toolkit).catch((error: unknown) => {
+      // Shadow mode lets it pass, so the token must be found all the same: it must not travel on.
+      if (shadow && error instanceof RefusedRead) return error
+      throw error
+    })
     const who = await identify(exchange)
     const verdict = await authorize(exchange, operation, who).catch((error: unknown) => {
       if (error instanceof RefusedRead) return { reject: refusal(error.code, error.message), report: {} }
       throw error
     })
-    const hidden = who.tokenIn !== undefined && jwt?.forward !== true
     return {
       ...verdict,
       ...(who.claims === undefined ? {} : { claims: who.claims }),
-      ...(hidden ? { request: { removeHeaders: [who.tokenIn] } } : {}),
+      ...(who.tokenIn === undefined ? {} : withoutToken),
     }
   }
 
-  async function authorize(exchange: Exchange, operation: Operation | undefined, who: Identified): Promise<Judged> {
+  async function authorize(
+    exchange: Exchange,
+    operation: Operation | RefusedRead | undefined,
+    who: Identified,
+  ): Promise<Judged> {
+    if (operation instanceof RefusedRead) throw operation
     if (who.refused !== undefined) return { reject: who.refused, report: {} }
     const checking = revoked?.check(who.caller, who.claims)
     const denied = checking instanceof Promise ? await checking : checking
@@ -158,7 +167,8 @@ function createInstance(config: ScopeConfig, deps: Deps, toolkit: ScopeToolkit):
     const code = error instanceof PortcullisError ? error.code : 'internal_error'
     deps.logger.error('policy fault in shadow mode', { policy: NAME, code })
     publish('fault', () => ({ where: `${NAME}.decide`, code }))
-    return { reject: refusal('policy_unavailable', 'The gateway could not decide on this request.'), report: {} }
+    const reject = refusal('policy_unavailable', 'The gateway could not decide on this request.')
+    return { reject, report: {}, ...withoutToken }
   }
 
   return { maxBodyBytes: config.max_body_bytes, decide }

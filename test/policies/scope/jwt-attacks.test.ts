@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { fetchDocument } from '../../../plugins/fetch-document.ts'
 import { encode, ISSUER, type IssuerKey, makeKey, sign } from '../../support/jwks/issuer.ts'
 import { type JwksServer, startJwksServer } from '../../support/jwks/server.ts'
-import { createWorld, START, STRANGER, setUp } from './support.ts'
+import { createWorld, exchange, START, STRANGER, setUp } from './support.ts'
 
 const NOW = START / 1_000
 
@@ -268,6 +268,23 @@ describe('good tokens', () => {
   it('types may be left out where the operator says so', async () => {
     await setUpWith({}, { require_typ: false }).passed(bearer(await header({ typ: undefined })))
     await setUpWith({}, { require_typ: false }).refused(bearer(await header({ typ: 'logout+jwt' })))
+  })
+
+  it('never travel on in shadow mode, whatever else is wrong with the request', async () => {
+    const token = await claims({})
+    const jwt = { issuers: [{ issuer: ISSUER, jwks_url: idp.url, audiences: ['llm-gateway'] }] }
+    const shadow = setUp({ jwt, mode: 'shadow' }, createWorld({ fetchDocument }))
+    for (const parts of [{ path: '/v1//x' }, { headers: { 'x-http-method-override': 'GET' } }, { body: '{' }]) {
+      const headers = { ...bearer(token).headers, ...parts.headers }
+      const { request, claims: verified } = await shadow.passed({ ...parts, headers })
+      expect(request?.removeHeaders).toEqual(['authorization'])
+      expect(verified).toMatchObject({ sub: 'ada' })
+    }
+    const broken = { ...exchange(bearer(token)), caller: () => Promise.reject(new Error('gone')) }
+    expect(await shadow.instance.decide(broken)).toMatchObject({
+      type: 'pass',
+      request: { removeHeaders: ['authorization'] },
+    })
   })
 
   it('forward leaves the token where it is', async () => {
