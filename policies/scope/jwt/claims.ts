@@ -2,7 +2,7 @@
 
 import type { JsonObject } from '../../llm/json.ts'
 import type { IssuerConfig } from './fields.ts'
-import { TokenRefused } from './token.ts'
+import { type TokenHeader, TokenRefused } from './token.ts'
 
 /** Epoch seconds between which a token is good, tolerance included; it is no longer so at `until`. */
 export interface Validity {
@@ -11,7 +11,7 @@ export interface Validity {
 }
 
 /** @throws {TokenRefused} for a type or audience that the issuer's entry does not name, or a malformed claim. */
-export function checkClaims(header: JsonObject, claims: JsonObject, issuer: IssuerConfig): void {
+export function checkClaims(header: TokenHeader, claims: JsonObject, issuer: IssuerConfig): void {
   checkType(header.typ, issuer)
   for (const name of ['sub', 'jti']) {
     const value = claims[name]
@@ -23,10 +23,10 @@ export function checkClaims(header: JsonObject, claims: JsonObject, issuer: Issu
     throw new TokenRefused('The token is for somebody else.')
 }
 
-function checkType(typ: unknown, issuer: IssuerConfig): void {
+function checkType(typ: string | undefined, issuer: IssuerConfig): void {
   if (typ === undefined && !issuer.require_typ) return
-  if (issuer.types.some((type) => type === typ)) return
-  const folded = foldType(String(typ ?? ''))
+  if (typ !== undefined && issuer.types.includes(typ)) return
+  const folded = foldType(typ ?? '')
   if (!issuer.types.some((type) => foldType(type) === folded)) throw new TokenRefused('The token is of another type.')
 }
 

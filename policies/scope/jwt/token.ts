@@ -2,6 +2,7 @@
 
 import { RefusedRead } from '../../errors.ts'
 import { isObject, type JsonObject, parseJsonBody } from '../../llm/json.ts'
+import type { KeyHeader } from './key-set.ts'
 
 /** Longest token worth reading, in characters: twice what nginx takes as one header by default. */
 const MAX_TOKEN = 16_384
@@ -26,8 +27,15 @@ export class TokenRefused extends Error {
 }
 
 export interface ReadToken {
-  readonly header: JsonObject
+  readonly header: TokenHeader
   readonly payload: JsonObject
+  /** Header and payload as they stand in the token: what the signature is over. */
+  readonly signed: string
+  readonly signature: Uint8Array<ArrayBuffer>
+}
+
+export interface TokenHeader extends KeyHeader {
+  readonly typ?: string
 }
 
 /** Header parameters that change what is signed or how: none of them has a place in an access token. */
@@ -43,15 +51,15 @@ export type TokenReader = (token: string) => ReadToken
  * keys come from the config alone. The reader throws {@link TokenRefused}.
  */
 export function createTokenReader(): TokenReader {
-  const headers = new Map<string, JsonObject>()
+  const headers = new Map<string, TokenHeader>()
 
-  function readHeader(part: string): JsonObject {
+  function readHeader(part: string): TokenHeader {
     const known = headers.get(part)
     if (known !== undefined) return known
-    const header = readPart(part)
-    assertHeader(header)
+    const header = headerOf(readPart(part))
     if (headers.size >= KNOWN_HEADERS) headers.clear()
-    headers.set(part, header)
+    // A copy: a piece of a text keeps all of it in memory, here a whole token.
+    headers.set(Buffer.from(part).toString(), header)
     return header
   }
 
@@ -59,23 +67,33 @@ export function createTokenReader(): TokenReader {
     if (token.length > MAX_TOKEN) throw new TokenRefused('The token is too long.')
     const parts = token.split('.', 6)
     if (parts.length === 5) throw new TokenRefused('The token is encrypted; a signed one is needed.')
-    const [head = '', body = '', signature = ''] = parts
-    if (parts.length !== 3 || !isBase64Url(signature)) throw malformed()
-    return { header: readHeader(head), payload: readPart(body) }
+    if (parts.length !== 3) throw malformed()
+    const [head = '', body = '', tail = ''] = parts
+    const signature = decode(tail)
+    return {
+      header: readHeader(head),
+      payload: readPart(body),
+      signed: token.slice(0, head.length + 1 + body.length),
+      signature,
+    }
   }
 }
 
-function assertHeader(header: JsonObject): void {
+function headerOf(header: JsonObject): TokenHeader {
   for (const name of UNWANTED)
     if (Object.hasOwn(header, name)) throw new TokenRefused('The token has a header that is not accepted.')
-  if (typeof header.alg !== 'string') throw malformed()
-  if (header.kid !== undefined && (typeof header.kid !== 'string' || header.kid.length > 256)) throw malformed()
-  if (header.typ !== undefined && typeof header.typ !== 'string') throw malformed()
+  const { alg, kid, typ } = header
+  if (typeof alg !== 'string') throw malformed()
+  if (kid !== undefined && (typeof kid !== 'string' || kid.length > 256)) throw malformed()
+  if (typ !== undefined && typeof typ !== 'string') throw malformed()
+  return { alg, ...(kid === undefined ? {} : { kid }), ...(typ === undefined ? {} : { typ }) }
 }
 
 /** Canonical: without padding, and with unused bits zero. Otherwise many texts would be the same token. */
-function isBase64Url(part: string): boolean {
-  return part !== '' && Buffer.from(part, 'base64url').toString('base64url') === part
+function decode(part: string): Buffer<ArrayBuffer> {
+  const bytes = Buffer.from(part, 'base64url')
+  if (bytes.length === 0 || bytes.toString('base64url') !== part) throw malformed()
+  return bytes
 }
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
@@ -83,8 +101,7 @@ const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 const FEW_BRACKETS = 64
 
 function readPart(part: string): JsonObject {
-  const bytes = Buffer.from(part, 'base64url')
-  if (bytes.length === 0 || bytes.toString('base64url') !== part) throw malformed()
+  const bytes = decode(part)
   const quick = readMinified(bytes)
   if (quick !== undefined) return quick
   try {

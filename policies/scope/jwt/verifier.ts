@@ -1,5 +1,5 @@
 /**
- * Verifies tokens of the configured issuers with jose. A token is verified once however many plugins and requests look at
+ * Verifies tokens of the configured issuers with keys that jose chooses and imports. A token is verified once however many plugins and requests look at
  * it, until it expires or its issuer's keys change.
  */
 
@@ -9,8 +9,9 @@ import { PortcullisError } from '../../errors.ts'
 import type { Claims, Deps, MaybePromise } from '../../policy.ts'
 import { checkClaims, checkTime, type Validity, validityOf } from './claims.ts'
 import type { IssuerConfig, JwtConfig } from './fields.ts'
-import { inlineKeySet, type KeyHeader, type KeySet, type MakeChooser, remoteKeySet } from './key-set.ts'
-import { createTokenReader, TokenRefused } from './token.ts'
+import { type FoundKey, inlineKeySet, type KeyHeader, type KeySet, type MakeChooser, remoteKeySet } from './key-set.ts'
+import { type Algorithm, isLongEnough, isSignedBy } from './signature.ts'
+import { createTokenReader, type ReadToken, TokenRefused } from './token.ts'
 
 export type Verification =
   | { readonly type: 'verified'; readonly claims: Claims }
@@ -25,6 +26,14 @@ export interface TokenVerifier {
 interface Trusted {
   readonly issuer: IssuerConfig
   readonly keys: KeySet
+}
+
+/** Good but for its signature. */
+interface Opened {
+  readonly token: ReadToken
+  readonly alg: Algorithm
+  readonly keys: KeySet
+  readonly validity: Validity
 }
 
 interface Verified extends Validity {
@@ -65,33 +74,31 @@ export function createVerifier(jwt: JwtConfig, deps: Deps): TokenVerifier {
     return undefined
   }
 
-  async function verifyNew(id: string, token: string, done: () => void): Promise<Verification> {
-    let checking = false
+  /** All that can be said without a key. @throws {TokenRefused} */
+  function open(text: string): Opened {
+    const token = read(text)
+    const { header, payload } = token
+    const { issuer, keys } = trustedFor(payload.iss)
+    const alg = issuer.algorithms.find((allowed) => allowed === header.alg)
+    if (alg === undefined) throw new TokenRefused('The token is signed with an algorithm that is not accepted.')
+    checkClaims(header, payload, issuer)
+    const validity = validityOf(payload, issuer, jwt.clock_tolerance_seconds)
+    checkTime(validity, seconds())
+    return { token, alg, keys, validity }
+  }
+
+  /** Waits at least once: whoever starts it notes it in `pending` after that. */
+  async function check(id: string, opened: Opened, finding: NonNullable<Finding>): Promise<Verification> {
+    const { token, alg, keys, validity } = opened
     try {
-      const { header, payload } = read(token)
-      const { issuer, keys } = trustedFor(payload.iss)
-      const alg = String(header.alg)
-      if (!issuer.algorithms.some((allowed) => allowed === alg))
-        throw new TokenRefused('The token is signed with an algorithm that is not accepted.')
-      checkClaims(header, payload, issuer)
-      const validity = validityOf(payload, issuer, jwt.clock_tolerance_seconds)
-      checkTime(validity, seconds())
-      const finding = keys.find({ alg, ...(typeof header.kid === 'string' ? { kid: header.kid } : {}) })
       const found = finding instanceof Promise ? await finding : finding
-      if (found === undefined) throw new TokenRefused('The token is signed with an unknown key.')
-      const { compactVerify } = jose ?? (await loadJose())
-      checking = true
-      await compactVerify(token, found.key, { algorithms: [alg] })
-      const result: Verification = { type: 'verified', claims: payload }
+      if (found === undefined) return refused(UNKNOWN_KEY)
+      if (!(await isSignedBy(token, found.key, alg))) return refused('The signature of the token is wrong.')
+      const result: Verification = { type: 'verified', claims: token.payload }
       remember(id, { ...validity, result, keys, version: found.version })
       return result
-    } catch (error) {
-      if (error instanceof TokenRefused) return { type: 'refused', reason: error.message }
-      if (checking && (await isBadSignature(error)))
-        return { type: 'refused', reason: 'The signature of the token is wrong.' }
-      throw error
     } finally {
-      done()
+      pending.delete(id)
     }
   }
 
@@ -109,35 +116,31 @@ export function createVerifier(jwt: JwtConfig, deps: Deps): TokenVerifier {
       if (known !== undefined) return known
       const running = pending.get(id)
       if (running !== undefined) return running
-      // A token that is refused at once was never pending.
-      let isDone = false
-      const begun = verifyNew(id, token, () => {
-        isDone = true
-        pending.delete(id)
-      })
-      if (!isDone) pending.set(id, begun)
-      return begun
+      try {
+        const opened = open(token)
+        const finding = opened.keys.find(opened.token.header)
+        if (finding === undefined) return refused(UNKNOWN_KEY)
+        const checking = check(id, opened, finding)
+        pending.set(id, checking)
+        return checking
+      } catch (error) {
+        if (error instanceof TokenRefused) return refused(error.message)
+        throw error
+      }
     },
   }
 }
 
-type Jose = typeof import('jose')
-let jose: Jose | undefined
+type Finding = MaybePromise<FoundKey | undefined>
 
-/** Loaded with the first token, and once: an import costs a tenth of a verification each time. */
-async function loadJose(): Promise<Jose> {
-  jose = await import('jose')
-  return jose
-}
+const UNKNOWN_KEY = 'The token is signed with an unknown key.'
 
-/** A TypeError is about the key: too small, or not for this algorithm. */
-async function isBadSignature(error: unknown): Promise<boolean> {
-  const { errors } = await loadJose()
-  return error instanceof errors.JOSEError || error instanceof TypeError
+function refused(reason: string): Verification {
+  return { type: 'refused', reason }
 }
 
 const makeChooser: MakeChooser = async (jwks) => {
-  const { createLocalJWKSet, errors } = await loadJose()
+  const { createLocalJWKSet, errors } = await import('jose')
   const choose = createLocalJWKSet({ keys: jwks as readonly { readonly kty: string }[] as { kty: string }[] })
   // Only those that exist: a flood of unknown ids leaves nothing behind.
   const chosen = new Map<string, CryptoKey>()
@@ -146,6 +149,7 @@ const makeChooser: MakeChooser = async (jwks) => {
   async function chooseNew(header: KeyHeader): Promise<CryptoKey | undefined> {
     try {
       const key = await choose({ ...header })
+      if (!isLongEnough(key)) return undefined
       chosen.set(nameOf(header), key)
       return key
     } catch (error) {
