@@ -9,12 +9,13 @@ import { join } from 'node:path'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { makeKey, sign } from '../support/jwks/issuer.ts'
 import { type Canaries, type CanaryKind, createCanaries, leaksIn, type Searched } from './support/canaries.ts'
+import { chat } from './support/chat.ts'
 import { startCollector } from './support/collector.ts'
 import type { GatewaySpec } from './support/gateway-process.ts'
 import { startUpstream } from './support/upstream.ts'
 
 const ROOT = new URL('../..', import.meta.url).pathname
-const SOON = { timeout: 20_000, interval: 25 }
+const SOON = { timeout: 60_000, interval: 25 }
 
 interface Run {
   readonly canaries: Canaries
@@ -243,33 +244,6 @@ function commonHeaders(plant: (place: string) => string): Readonly<Record<string
   }
 }
 
-/** Text in every place that the API has for it. */
-function chat(plant: (place: string) => string): Readonly<Record<string, unknown>> {
-  return {
-    model: plant('model'),
-    max_tokens: 10,
-    user: plant('user'),
-    metadata: { [plant('metadata name')]: plant('metadata value') },
-    messages: [
-      { role: 'system', content: plant('system prompt') },
-      { role: 'user', name: plant('name'), content: [{ type: 'text', text: `Say ${plant('prompt')} twice` }] },
-      {
-        role: 'assistant',
-        tool_calls: [
-          {
-            id: plant('tool call id'),
-            type: 'function',
-            function: { name: 'f', arguments: JSON.stringify({ a: plant('tool arguments') }) },
-          },
-        ],
-      },
-      { role: 'tool', tool_call_id: 'x', content: plant('tool result') },
-    ],
-    tools: [{ type: 'function', function: { name: plant('tool name'), description: plant('tool description') } }],
-    stop: [plant('stop word')],
-  }
-}
-
 interface Answer {
   readonly status: number
   readonly text: string
@@ -326,7 +300,7 @@ describe('what Express Gateway leaves behind', () => {
       if (options.content === 'redacted') expect(text.match(/\[[A-Z_]+:[0-9a-f]{4}\]/g)?.length).toBeGreaterThan(50)
       if (options.content === 'hash') expect(text).toContain('portcullis.content.response.hash')
     },
-    90_000,
+    180_000,
   )
 
   it('is caught when something leaks: a policy that logs, and content that no pattern knows', async () => {
@@ -340,5 +314,5 @@ describe('what Express Gateway leaves behind', () => {
       ]),
     )
     expect(leaks).toContain('prompt in the collector')
-  }, 90_000)
+  }, 180_000)
 })

@@ -7,16 +7,17 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest'
 import { bundle } from '../../plugins/kong/bundle.ts'
-import { ENDING_KEY, REFUSAL_KEY } from '../../plugins/kong/ending.ts'
-import { entryKey, FACTS_KEY, type Facts } from '../../plugins/kong/shared-context.ts'
-import { createRequest, type KongRequest } from '../support/kong-client/request.ts'
+import { FACTS_KEY } from '../../plugins/kong/shared-context.ts'
+import { makeKey, sign } from '../support/jwks/issuer.ts'
 import { createWorker, type PluginConfig } from '../support/kong-client/worker.ts'
 import { freePort } from '../support/redis/server.ts'
-import { type Canaries, type CanaryKind, createCanaries, leaksIn, type Searched } from './support/canaries.ts'
+import { type CanaryKind, createCanaries, leaksIn, type Searched } from './support/canaries.ts'
+import { chat } from './support/chat.ts'
 import { startCollector } from './support/collector.ts'
+import { factsOf, gather, requestOf, serializedOf } from './support/kong-request.ts'
 
 const ROOT = new URL('../..', import.meta.url).pathname
-const SOON = { timeout: 20_000, interval: 25 }
+const SOON = { timeout: 60_000, interval: 25 }
 const built = mkdtempSync(join(tmpdir(), 'portcullis-canary-built-'))
 beforeAll(async () => {
   await bundle(built)
@@ -42,6 +43,8 @@ interface Asked {
   readonly facts?: unknown
   readonly serialized?: string
   readonly plugins?: readonly PluginConfig[]
+  /** In `authorization`. */
+  readonly token?: string
 }
 
 async function run({ content, kind, leaks = false }: RunOptions) {
@@ -87,7 +90,16 @@ async function run({ content, kind, leaks = false }: RunOptions) {
   })
   await vi.waitFor(() => expect(output.stderr).toContain('server started at'), SOON)
 
-  const auditLog = plugin('llm-audit-log', 'a', {
+  const key = await makeKey('k1')
+  const token = await sign(key, Math.floor(Date.now() / 1000), {
+    claims: {
+      sub: plant('claim sub'),
+      email: plant('claim email'),
+      jti: plant('claim jti'),
+      team: plant('claim team'),
+    },
+  })
+  const audit = {
     content,
     max_body_bytes: 4_096,
     hash_key: plant('hash key'),
@@ -105,14 +117,31 @@ async function run({ content, kind, leaks = false }: RunOptions) {
       { type: 'http', url: `http://127.0.0.1:1/${plant('dead collector url')}`, flush_ms: 0 },
       { type: 'stdout', flush_ms: 0 },
     ],
-  })
-  const limit = plugin('llm-token-limit', 'l', {
+  }
+  const limits = {
     store: 'redis',
     redis: { url: `redis://user:${plant('redis password')}@127.0.0.1:1` },
     nodes: 1,
     max_body_bytes: 2_048,
     limits: [{ name: 'tokens', limit: 20_000, window_seconds: 3_600 }],
-  })
+  }
+  const byToken = {
+    sources: ['jwt'],
+    jwt: {
+      issuers: [{ issuer: 'https://idp.test', jwks: JSON.stringify({ keys: [key.jwk] }), audiences: ['llm-gateway'] }],
+    },
+  }
+  const auditLog = plugin('llm-audit-log', 'a', audit)
+  const limit = plugin('llm-token-limit', 'l', limits)
+  const tokens = [auditLog, plugin('llm-scope', 't', byToken), limit]
+  const gateway = [
+    plugin('llm-gateway', 'g', {
+      audit,
+      api_key: { rotation: { on_unknown_age: 'allow' } },
+      scope: byToken,
+      token_limit: limits,
+    }),
+  ]
   const scope = plugin('llm-scope', 's', { sources: ['static'], static: { 'c-1': ['llm:chat'] }, aliases: {} })
   const badConfig = plugin('llm-audit-log', 'bad', {
     hash_key: 7,
@@ -127,7 +156,7 @@ async function run({ content, kind, leaks = false }: RunOptions) {
   async function ask(name: string, asked: Asked = {}): Promise<void> {
     const bytes = Buffer.from(asked.body ?? JSON.stringify(chat(plant)))
     const path = asked.path ?? '/v1/chat/completions'
-    const request = requestOf(plant, path, bytes)
+    const request = requestOf(plant, path, bytes, asked.token)
     const facts = 'facts' in asked ? asked.facts : factsOf(path, bytes)
     if (facts !== undefined) request.shared.set(FACTS_KEY, facts)
     request.serialized = asked.serialized ?? serializedOf(plant)
@@ -168,11 +197,26 @@ async function run({ content, kind, leaks = false }: RunOptions) {
   await ask('facts of another version', { facts: { version: plant('facts version') } })
   await ask('broken log data', { serialized: `{"request": ${plant('log data')}` })
   await ask('a broken ending', { report: { source: plant('report source') } })
+  for (const [name, plugins] of Object.entries({ 'a token': tokens, 'llm-gateway': gateway })) {
+    await ask(`${name}: a pass`, { plugins, token, report: { tap: { events, ended: 'final' } } })
+    await ask(`${name}: an upstream error`, { plugins, token, report: { status: 500, upstream_status: 500 } })
+    await ask(`${name}: a bad signature`, { plugins, token: `${token.slice(0, -8)}${plant('signature').slice(0, 8)}` })
+    await ask(`${name}: no token`, { plugins })
+    await ask(`${name}: out of scope`, {
+      plugins,
+      token,
+      path: '/v1/embeddings',
+      body: JSON.stringify({ model: plant('embedding model'), input: plant('embedding input') }),
+    })
+    await ask(`${name}: too much`, { plugins, token, body: JSON.stringify({ ...chat(plant), max_tokens: 50_000 }) })
+    await ask(`${name}: a malformed body`, { plugins, token, body: `{"model":"${plant('malformed model')}` })
+    await ask(`${name}: broken facts`, { plugins, token, facts: plant('facts') })
+  }
   await ask('a bad config', { plugins: [badConfig] })
   expect(child.exitCode).toBeNull()
   const metrics = await (await fetch(`http://127.0.0.1:${metricsPort}/metrics`)).text()
-  await vi.waitFor(() => expect(recordsIn(folder).length).toBeGreaterThanOrEqual(15), SOON)
-  await vi.waitFor(() => expect(collector.received().split('portcullis.decision').length).toBeGreaterThan(15), SOON)
+  await vi.waitFor(() => expect(recordsIn(folder).length).toBeGreaterThanOrEqual(32), SOON)
+  await vi.waitFor(() => expect(collector.received().split('portcullis.decision').length).toBeGreaterThan(32), SOON)
   child.kill('SIGUSR2')
   await once(child, 'exit')
 
@@ -200,113 +244,6 @@ function recordsIn(folder: string): readonly Readonly<Record<string, unknown>>[]
     .map((line) => JSON.parse(line) as Readonly<Record<string, unknown>>)
 }
 
-function requestOf(plant: Canaries['plant'], path: string, body: Uint8Array): KongRequest {
-  return createRequest({
-    method: 'POST',
-    uri: `${path}?key=${plant('query')}`,
-    requestId: 'req-1',
-    body,
-    headers: [
-      ['authorization', `Bearer ${plant('authorization')}`],
-      ['x-api-key', plant('x-api-key')],
-      ['cookie', plant('cookie')],
-      ['user-agent', plant('user agent')],
-    ],
-    consumer: { id: 'c-1', username: 'alice', custom_id: plant('custom id') },
-    credential: { id: 'k-1', key: plant('raw key') },
-    route: { id: 'r-1', name: 'chat' },
-    service: { id: 's-1', name: 'openai' },
-  })
-}
-
-function factsOf(path: string, body: Uint8Array): Facts {
-  return {
-    version: 1,
-    request_id: 'req-1',
-    method: 'POST',
-    path,
-    address: '192.0.2.1',
-    headers: { 'content-type': 'application/json', 'accept-encoding': 'identity' },
-    header_count: 2,
-    consumer: { id: 'c-1', username: 'alice' },
-    credential: { id: 'k-1', fingerprint: 'f00d' },
-    route: { id: 'r-1', name: 'chat' },
-    body_in: 'base64',
-    body_size: body.length,
-    body_base64: Buffer.from(body).toString('base64'),
-  }
-}
-
-/** `llm-edge`'s log phase. */
-function gather(request: KongRequest, more: object = {}): void {
-  const answered = request.reply
-  const report = {
-    version: 1,
-    status: answered?.status ?? 200,
-    source: answered === undefined ? 'service' : 'exit',
-    contacted: answered === undefined,
-    ...(answered === undefined ? { upstream_status: 200 } : {}),
-    completed: true,
-    ...more,
-  }
-  const entries = ['llm-audit-log', 'llm-scope', 'llm-token-limit'].flatMap((name) => {
-    const entry = request.shared.get(entryKey(name)) as Record<string, unknown> | undefined
-    if (entry === undefined) return []
-    request.shared.set(entryKey(name), { ...entry, report })
-    const { protocol, reservations, would_reject, claims } = entry
-    return [{ plugin: name, protocol, reservations, would_reject, claims }]
-  })
-  const refusal = request.shared.get(REFUSAL_KEY)
-  request.shared.set(ENDING_KEY, { version: 1, report, refusal, entries })
-}
-
-/** Kong's own log data, full of what must not be logged. */
-function serializedOf(plant: Canaries['plant']): string {
-  return JSON.stringify({
-    request: {
-      id: 'req-1',
-      method: 'POST',
-      uri: `/v1/chat/completions?key=${plant('logged query')}`,
-      querystring: { key: plant('logged query string') },
-      headers: { authorization: plant('logged header'), 'x-api-key': plant('logged key') },
-    },
-    upstream_uri: `/v1/chat/completions?key=${plant('upstream query')}`,
-    response: { status: 200, headers: { 'set-cookie': plant('reply header') } },
-    latencies: { request: 12, kong: 1, proxy: 10 },
-    started_at: 1_795_428_000_000,
-    client_ip: '192.0.2.1',
-    route: { id: 'r-1', name: 'chat' },
-    service: { id: 's-1', name: 'openai' },
-    consumer: { id: 'c-1', username: 'alice', custom_id: plant('logged custom id') },
-    upstream_status: '200',
-    source: 'upstream',
-    tries: [{ ip: '192.0.2.9' }],
-  })
-}
-
-function chat(plant: Canaries['plant']): Readonly<Record<string, unknown>> {
-  return {
-    model: plant('model'),
-    max_tokens: 10,
-    user: plant('user'),
-    metadata: { [plant('metadata name')]: plant('metadata value') },
-    messages: [
-      { role: 'system', content: plant('system prompt') },
-      { role: 'user', content: [{ type: 'text', text: `Say ${plant('prompt')} twice for TICKET-4711` }] },
-      {
-        role: 'assistant',
-        tool_calls: [
-          {
-            id: plant('tool call id'),
-            type: 'function',
-            function: { name: 'f', arguments: JSON.stringify({ a: plant('tool arguments') }) },
-          },
-        ],
-      },
-    ],
-  }
-}
-
 describe('what the plugin server leaves behind', () => {
   it.each<RunOptions>([
     { content: 'none', kind: 'text' },
@@ -317,10 +254,12 @@ describe('what the plugin server leaves behind', () => {
     async (options) => {
       const { canaries, sources, output, metrics, replies, records } = await run(options)
       expect(leaksIn(canaries, sources)).toEqual([])
-      expect(new Set(canaries.planted.values()).size).toBeGreaterThanOrEqual(45)
-      expect(replies.length).toBeGreaterThanOrEqual(8)
+      expect(new Set(canaries.planted.values()).size).toBeGreaterThanOrEqual(55)
+      expect(replies.length).toBeGreaterThanOrEqual(20)
       expect(new Set(records.map((record) => record['portcullis.ended'])).size).toBeGreaterThanOrEqual(4)
       expect(new Set(records.map((record) => record['portcullis.code'])).size).toBeGreaterThanOrEqual(5)
+      // Tokens were verified, by the single plugin and inside llm-gateway.
+      expect(records.filter((record) => record['user.hash'] !== undefined)).toHaveLength(8)
       expect(metrics).toContain('portcullis_')
       for (const seen of [
         'telemetry decision',
@@ -334,7 +273,7 @@ describe('what the plugin server leaves behind', () => {
       if (options.content === 'redacted')
         expect(JSON.stringify(records).match(/\[[A-Z_]+:[0-9a-f]{4}\]/g)?.length).toBeGreaterThan(50)
     },
-    60_000,
+    180_000,
   )
 
   it('is caught when something leaks', async () => {
@@ -343,5 +282,5 @@ describe('what the plugin server leaves behind', () => {
     expect(leaks).toContain('exception in standard error')
     expect(leaks).toContain('prompt in the collector')
     expect(leaks).toContain('prompt in standard output')
-  }, 60_000)
+  }, 180_000)
 })
