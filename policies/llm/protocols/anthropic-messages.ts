@@ -14,6 +14,9 @@ import { readDeltaUsage, readMessageUsage, readStartUsage } from './anthropic-us
 
 const DECISIVE = decisive('model', 'messages', 'system', 'max_tokens', 'stream', 'thinking', 'tools', 'fallbacks')
 
+/** More than this in one request are no fallback list. */
+const MAX_FALLBACKS = 16
+
 const TEXT_KEYS = ['text', 'thinking', 'partial_json']
 /** A block's start repeats what a server tool found; its text comes in deltas. */
 const SKIP_KEYS = ['content_block', 'message', 'citation']
@@ -108,6 +111,7 @@ function readFallbacks(
   if (fallbacks === undefined || fallbacks === null) return []
   if (fallbacks === 'default') return [{ model: 'default', maxTokens: undefined }]
   if (!Array.isArray(fallbacks)) throw invalid('The field "fallbacks" must be a list.')
+  if (fallbacks.length > MAX_FALLBACKS) throw invalid(`The field "fallbacks" holds more than ${MAX_FALLBACKS} models.`)
   return fallbacks.map((fallback) => {
     if (!isObject(fallback)) throw invalid('The field "fallbacks" must hold objects.')
     refuseLookalikes(fallback, DECISIVE)

@@ -79,6 +79,32 @@ describe('rules', () => {
   })
 })
 
+describe('a model that nobody can tell', () => {
+  it('meets every rule that some model would have met', () => {
+    const models = fc.constantFrom('gpt-4o', 'claude-3', 'o3', 'x')
+    const config = fc.record({
+      name: fc.constantFrom('a', 'b'),
+      match: fc.record(
+        {
+          models: fc.array(fc.constantFrom('gpt-*', 'claude-3', 'o?', '*'), { minLength: 1 }),
+          tags: fc.constantFrom(['trial'], ['other']),
+        },
+        { requiredKeys: [] },
+      ),
+    })
+    const facts = { caller: { address: 'x', ...ALICE }, route: {}, headers: new Map() }
+    fc.assert(
+      fc.property(fc.array(config, { maxLength: 8 }), models, (configs, model) => {
+        const rules = configs.map((one) => ({ config: one as Partial<RuleConfig> as RuleConfig }))
+        const applied = (...asked: string[]) => applicableRules(rules, facts, asked).map(({ rule }) => rule)
+        expect(applied('')).toEqual(expect.arrayContaining(applied(model)))
+        expect(applied().every(({ config: { match } }) => match?.models === undefined)).toBe(true)
+      }),
+      { numRuns: 500 },
+    )
+  })
+})
+
 describe('globs', () => {
   for (const [glob, text, expected] of [
     ['*', '', true],

@@ -57,6 +57,7 @@ describe('a message', () => {
     [{ fallbacks: ['x'] }, 'fallbacks'],
     [{ fallbacks: [{ model: '' }] }, 'fallbacks.model'],
     [{ fallbacks: [{ model: 'x', max_tokens: -1 }] }, 'fallbacks.max_tokens'],
+    [{ fallbacks: new Array(150_000).fill({ model: 'x' }) }, 'fallbacks'],
     [{ Max_Tokens: 5 }, 'max_tokens'],
   ])('refuses %j', (members, name) => {
     expect(refusalOf(() => read(members)).message).toContain(`"${name}"`)
