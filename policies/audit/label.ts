@@ -7,6 +7,8 @@ import { globMatches } from '../token-limit/match.ts'
 /** What a version, a date or a vendor's prefix may look like: `gpt-4o-2024-08-06`, `us.anthropic.claude-…`. */
 const IN_MODEL_NAMES = ['DATE', 'URL']
 const ID_SHAPE = /^[\w.:-]{1,128}$/
+/** What random text is taken for when it stands alone; but random is what an id should be. */
+const IN_IDS = ['SECRET']
 
 export interface Labeller {
   /** A model's name when it looks like one, else a placeholder. */
@@ -27,7 +29,9 @@ export function createLabeller(redactor: Redactor, globs: readonly string[], now
         : redactor.tagger({ now: now() })('MODEL', name),
     id(text) {
       if (text === undefined) return undefined
-      return ID_SHAPE.test(text) && isClean(text) ? text : redactor.tagger({ now: now() })('ID', text)
+      return ID_SHAPE.test(text) && isClean(text, IN_IDS) && isClean(`The request ${text} has ended.`)
+        ? text
+        : redactor.tagger({ now: now() })('ID', text)
     },
   }
 }
