@@ -4,6 +4,7 @@
  */
 
 import { join } from './json-edit.ts'
+import { addPiece } from './pieces.ts'
 
 export interface JsonHandler {
   /** The raw JSON text of the wanted member; of several with that key, each. */
@@ -158,7 +159,7 @@ function carry(kept: Capture | undefined, chunk: Uint8Array): Capture | undefine
   if (kept === undefined) return undefined
   kept.size += Math.max(0, chunk.length - kept.from)
   if (kept.size > kept.limit) kept.pieces.length = 0
-  else kept.pieces.push(new Uint8Array(chunk.subarray(kept.from)))
+  else addPiece(kept.pieces, new Uint8Array(chunk.subarray(kept.from)))
   return kept
 }
 

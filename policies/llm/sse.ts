@@ -5,6 +5,7 @@
 
 import { Buffer } from 'node:buffer'
 import { join } from './json-edit.ts'
+import { addPiece } from './pieces.ts'
 
 /** An event above this is not kept but dropped, and said to be. */
 export const MAX_EVENT_BYTES = 1024 * 1024
@@ -116,7 +117,7 @@ export function createSseParser(handler: SseHandler): SseParser {
   function keepPartial(piece: Uint8Array): void {
     partialSize += piece.length
     if (over) return
-    partial.push(new Uint8Array(piece))
+    addPiece(partial, new Uint8Array(piece))
     if (partialSize + blockSize > MAX_EVENT_BYTES) drop()
   }
 

@@ -1,6 +1,7 @@
 /** Reads a reply as it passes through a gateway that runs in this process. */
 
 import { createJsonReader } from './json-stream.ts'
+import { addPiece } from './pieces.ts'
 import type { Protocol } from './protocol.ts'
 import { createSseParser, parseSse } from './sse.ts'
 import type { TapPlan } from './tap.ts'
@@ -153,7 +154,7 @@ function eventReader(state: TapState, withhold: boolean): Reader {
       if (cut) return out
       if (holds && parser.open && !parser.over) {
         forward(passed)
-        if (from < next.length) held.push(next.subarray(from))
+        if (from < next.length) addPiece(held, next.subarray(from))
       } else {
         release()
         forward(next.length)

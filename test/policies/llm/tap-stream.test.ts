@@ -26,6 +26,23 @@ describe('withholding the usage that the caller did not ask for', () => {
     }
   })
 
+  it('takes a large event byte by byte', () => {
+    const tap = tapFor('openai-chat', { withholdUsage: true })
+    const stream = chunk('x'.repeat(300_000)) + USAGE + DONE
+    expect(through(tap, bytesOf(stream), [1])).toBe(stream.replace(USAGE, ''))
+    expect(tap.result()).toMatchObject({ usage: { inputTokens: 3, outputTokens: 4 }, sawFinal: true })
+  })
+
+  it('takes a list of events byte by byte', () => {
+    const tap = tapFor('gemini-generate')
+    const list = JSON.stringify([
+      { candidates: [{ content: { parts: [{ text: 'x'.repeat(300_000) }] }, finishReason: 'STOP' }] },
+      { usageMetadata: { promptTokenCount: 3, candidatesTokenCount: 4 }, candidates: [{ finishReason: 'STOP' }] },
+    ])
+    expect(through(tap, bytesOf(list), [1])).toBe(list)
+    expect(tap.result()).toMatchObject({ usage: { inputTokens: 3, outputTokens: 4 }, sawFinal: true })
+  })
+
   it.each(['openai-chat.sse', 'azure-chat.sse', 'xai-chat.sse', 'openai-completion.sse', 'vllm-chat-continuous.sse'])(
     'leaves the rest of %s as it was',
     (name) => {
