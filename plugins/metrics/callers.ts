@@ -2,7 +2,7 @@
 
 import { Counter, Gauge, type Registry } from 'prom-client'
 import { listen } from '../../policies/telemetry.ts'
-import { type CallerBookOptions, createCallerBook, KINDS } from './caller-book.ts'
+import { ALL, type CallerBookOptions, createCallerBook, KINDS } from './caller-book.ts'
 import type { Measured } from './measured.ts'
 
 export function measureCallers(registry: Registry, options: CallerBookOptions): Measured {
@@ -55,7 +55,7 @@ export function measureCallers(registry: Registry, options: CallerBookOptions): 
     collect() {
       for (const metric of [tokens, limits, used, due, ends]) metric.reset()
       for (const [caller, page] of book.pages) {
-        for (const kind of KINDS) tokens.inc({ caller, kind }, page.tokens[kind])
+        if (caller !== ALL) for (const kind of KINDS) tokens.inc({ caller, kind }, page.tokens[kind])
         for (const standing of page.limits()) {
           const labels = { caller, rule: standing.rule, unit: standing.unit }
           limits.set(labels, standing.limit)
