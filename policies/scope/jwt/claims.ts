@@ -49,9 +49,11 @@ export function validityOf(claims: JsonObject, issuer: IssuerConfig, tolerance: 
   return { from: Math.max(notBefore, issued ?? Number.NEGATIVE_INFINITY) - tolerance, until }
 }
 
+export const EXPIRED = 'The token has expired.'
+
 /** @param now epoch seconds. @throws {TokenRefused} */
 export function checkTime({ from, until }: Validity, now: number): void {
-  if (now >= until) throw new TokenRefused('The token has expired.')
+  if (now >= until) throw new TokenRefused(EXPIRED)
   if (now < from) throw new TokenRefused('The token is not valid yet.')
 }
 

@@ -7,7 +7,7 @@ import { hash } from 'node:crypto'
 import type { CryptoKey } from 'jose'
 import { PortcullisError } from '../../errors.ts'
 import type { Claims, Deps, MaybePromise } from '../../policy.ts'
-import { checkClaims, checkTime, type Validity, validityOf } from './claims.ts'
+import { checkClaims, checkTime, EXPIRED, type Validity, validityOf } from './claims.ts'
 import type { IssuerConfig, JwtConfig } from './fields.ts'
 import { type FoundKey, inlineKeySet, type KeyHeader, type KeySet, type MakeChooser, remoteKeySet } from './key-set.ts'
 import { type Algorithm, isLongEnough, isSignedBy } from './signature.ts'
@@ -94,6 +94,8 @@ export function createVerifier(jwt: JwtConfig, deps: Deps): TokenVerifier {
       const found = finding instanceof Promise ? await finding : finding
       if (found === undefined) return refused(UNKNOWN_KEY)
       if (!(await isSignedBy(token, found.key, alg))) return refused('The signature of the token is wrong.')
+      // Its keys may have been long in coming.
+      if (seconds() >= validity.until) return refused(EXPIRED)
       const result: Verification = { type: 'verified', claims: token.payload }
       remember(id, { ...validity, result, keys, version: found.version })
       return result
