@@ -3,7 +3,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { request as httpRequest, type IncomingMessage } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
@@ -11,6 +10,8 @@ import { makeKey, sign } from '../support/jwks/issuer.ts'
 import { type Canaries, type CanaryKind, createCanaries, leaksIn, type Searched } from './support/canaries.ts'
 import { chat } from './support/chat.ts'
 import { startCollector } from './support/collector.ts'
+import { type Answer, exchange } from './support/exchange.ts'
+import { gatewayConfig } from './support/gateway-config.ts'
 import type { GatewaySpec } from './support/gateway-process.ts'
 import { startUpstream } from './support/upstream.ts'
 
@@ -57,74 +58,12 @@ async function run({ content, kind, leaks = false }: RunOptions): Promise<Run> {
   })
   const apiKey = `ada:${plant('api key')}`
 
-  const audit = {
-    content,
-    max_body_bytes: 4_096,
-    hash_key: plant('hash key'),
-    redaction: { tag_key: plant('tag key') },
-    chain: { key: plant('chain key') },
-    sinks: [
-      { type: 'file', path: join(folder, 'audit.ndjson'), flush_ms: 0, max_bytes: 8_192 },
-      {
-        type: 'http',
-        url: `${collector.url}/logs?token=${plant('collector url')}`,
-        headers: { authorization: `Bearer ${plant('collector header')}` },
-        flush_ms: 0,
-      },
-      { type: 'http', url: `http://127.0.0.1:1/${plant('dead collector url')}`, format: 'otlp', flush_ms: 0 },
-      { type: 'file', path: join(folder, 'no/such/folder/audit.ndjson'), flush_ms: 0 },
-      { type: 'stdout', flush_ms: 0 },
-    ],
-  }
-  const limits = [{ name: 'tokens', limit: 20_000, window_seconds: 3_600 }]
-  const redis = { url: `redis://user:${plant('redis password')}@127.0.0.1:1` }
-  const jwt = {
-    issuers: [{ issuer: 'https://idp.test', jwks: JSON.stringify({ keys: [key.jwk] }), audiences: ['llm-gateway'] }],
-  }
-  const proxy = {
-    proxy: { action: { serviceEndpoint: 'model', headers: { authorization: `Bearer ${plant('upstream key')}` } } },
-  }
   const spec: GatewaySpec = {
     exception: plant('exception'),
     leaks,
     addressFile: join(folder, '..', `${folder.split('/').at(-1)}.address`),
     consumers: [{ username: 'ada', key: apiKey }],
-    config: {
-      apiEndpoints: { keyed: { host: 'keyed.test', paths: '/*' }, tokens: { host: 'tokens.test', paths: '/*' } },
-      serviceEndpoints: { model: { url: upstream.url } },
-      policies: [
-        'llm-key',
-        'key-auth',
-        'llm-audit-log',
-        'llm-scope',
-        'llm-token-limit',
-        'llm-faulty',
-        'llm-leaky',
-        'proxy',
-      ],
-      pipelines: {
-        keyed: {
-          apiEndpoints: ['keyed'],
-          policies: [
-            { 'llm-key': null },
-            { 'key-auth': null },
-            { 'llm-audit-log': { action: audit } },
-            { 'llm-token-limit': { action: { limits, store: 'redis', redis, nodes: 1, max_body_bytes: 2_048 } } },
-            { 'llm-faulty': null },
-            { 'llm-leaky': null },
-            proxy,
-          ],
-        },
-        tokens: {
-          apiEndpoints: ['tokens'],
-          policies: [
-            { 'llm-audit-log': { action: audit } },
-            { 'llm-scope': { action: { sources: ['jwt'], jwt } } },
-            proxy,
-          ],
-        },
-      },
-    },
+    config: gatewayConfig(plant, { content, folder, key, upstream: upstream.url, collector: collector.url }),
   }
   const specFile = `${spec.addressFile}.json`
   writeFileSync(specFile, JSON.stringify(spec))
@@ -200,6 +139,21 @@ async function run({ content, kind, leaks = false }: RunOptions): Promise<Run> {
       host: 'tokens.test',
       headers: { authorization: `Bearer ${token.slice(0, -8)}${plant('signature').slice(0, 8)}` },
     },
+    'no token for llm-gateway': { host: 'whole.test' },
+    'a bad token for llm-gateway': {
+      host: 'whole.test',
+      headers: { authorization: `Bearer ${token.slice(0, -8)}${plant('signature').slice(0, 8)}` },
+    },
+    'too much for llm-gateway': {
+      host: 'whole.test',
+      headers: { authorization: `Bearer ${token}` },
+      body: JSON.stringify({ ...chat(plant), max_tokens: 50_000 }),
+    },
+    'malformed for llm-gateway': {
+      host: 'whole.test',
+      headers: { authorization: `Bearer ${token}` },
+      body: `{"model":"${plant('malformed model')}`,
+    },
     'out of scope': { host: 'tokens.test', path: '/v1/embeddings', headers: { authorization: `Bearer ${token}` } },
   })) {
     const { status, text } = await send(sent)
@@ -208,7 +162,9 @@ async function run({ content, kind, leaks = false }: RunOptions): Promise<Run> {
     expect(status, name).toBeGreaterThanOrEqual(400)
   }
   statuses.push((await send({ headers: { ...keyed, 'x-fault': 'settle' } })).status)
-  statuses.push((await send({ host: 'tokens.test', headers: { authorization: `Bearer ${token}` } })).status)
+  for (const host of ['tokens.test', 'whole.test'])
+    for (const how of ['json', 'stream'])
+      statuses.push((await send({ host, headers: { authorization: `Bearer ${token}`, 'x-upstream': how } })).status)
 
   const files = () =>
     readdirSync(folder).map((name) => ({ name: `the file ${name}`, text: readFileSync(join(folder, name), 'utf8') }))
@@ -217,8 +173,10 @@ async function run({ content, kind, leaks = false }: RunOptions): Promise<Run> {
       .filter(({ name }) => !name.endsWith('.chain') && !name.endsWith('.lock'))
       .flatMap(({ text }) => text.split('\n').filter(Boolean))
       .map((line) => JSON.parse(line) as Readonly<Record<string, unknown>>)
-  await vi.waitFor(() => expect(records().length).toBeGreaterThanOrEqual(22), SOON)
-  await vi.waitFor(() => expect(collector.received().split('\n').length).toBeGreaterThanOrEqual(22), SOON)
+  await vi.waitFor(() => expect(records().length).toBeGreaterThanOrEqual(29), SOON)
+  // Tokens were verified, by the single policy and inside llm-gateway.
+  await vi.waitFor(() => expect(records().filter((record) => record['user.hash'] !== undefined)).toHaveLength(6), SOON)
+  await vi.waitFor(() => expect(collector.received().split('\n').length).toBeGreaterThanOrEqual(29), SOON)
   expect(child.exitCode).toBeNull()
   return {
     canaries,
@@ -244,41 +202,6 @@ function commonHeaders(plant: (place: string) => string): Readonly<Record<string
   }
 }
 
-interface Answer {
-  readonly status: number
-  readonly text: string
-}
-
-function exchange(options: {
-  readonly hostname: string
-  readonly port: string
-  readonly path: string
-  readonly headers: Readonly<Record<string, string>>
-  readonly body: string
-  readonly leave: Sent['leave']
-}): Promise<Answer> {
-  const { body, leave, headers, ...rest } = options
-  return new Promise((resolve) => {
-    const length = { 'content-length': String(Buffer.byteLength(body)) }
-    const sent = httpRequest({ ...rest, method: 'POST', headers: { ...headers, ...length } })
-    const gone = (): void => resolve({ status: 0, text: '' })
-    sent.on('error', gone)
-    sent.on('response', (reply: IncomingMessage) => {
-      let text = JSON.stringify(reply.headers)
-      reply.on('data', (piece) => {
-        text += piece
-        if (leave === 'reading') sent.destroy()
-      })
-      reply.on('error', gone)
-      reply.on('close', () => resolve({ status: reply.statusCode ?? 0, text }))
-    })
-    if (leave === 'sending') {
-      sent.write(body.slice(0, -20))
-      setTimeout(() => sent.destroy(), 50)
-    } else sent.end(body)
-  })
-}
-
 describe('what Express Gateway leaves behind', () => {
   it.each<RunOptions>([
     { content: 'none', kind: 'text' },
@@ -290,7 +213,7 @@ describe('what Express Gateway leaves behind', () => {
       const { canaries, sources, records, statuses } = await run(options)
       expect(leaksIn(canaries, sources)).toEqual([])
       // It did look: at many places, outcomes and records, and redaction had something to do.
-      expect(new Set(canaries.planted.values()).size).toBeGreaterThanOrEqual(43)
+      expect(new Set(canaries.planted.values()).size).toBeGreaterThanOrEqual(48)
       expect(new Set(statuses).size, statuses.join()).toBeGreaterThan(6)
       expect(new Set(records.map((record) => record['portcullis.ended'])).size).toBeGreaterThanOrEqual(4)
       expect(new Set(records.map((record) => record['portcullis.code'])).size).toBeGreaterThanOrEqual(8)
