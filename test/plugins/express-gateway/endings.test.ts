@@ -143,7 +143,7 @@ describe('settles exactly once', () => {
 
   it('an upstream that is too slow', async () => {
     const spy = tapped()
-    const policies = [SPY, { proxy: { action: { serviceEndpoint: 'model', proxyTimeout: 100 } } }]
+    const policies = [SPY, { proxy: { action: { serviceEndpoint: 'model', proxyTimeout: 1_000 } } }]
     const stage = await spied(spy, { policies })
     const reply = await ask(stage, { key: undefined, headers: { 'x-model-hang': '0' } })
     expect(reply.status).toBe(502)
