@@ -20,7 +20,7 @@ export function measureAudit(registry: Registry): MeasuredSinks {
   })
   const sums = [
     sum(Gauge, 'portcullis_audit_queue_records', 'Records that wait to be delivered.', 'queued'),
-    sum(Gauge, 'portcullis_audit_queue_bytes', 'Bytes that those records take.', 'queuedBytes'),
+    sum(Gauge, 'portcullis_audit_queue_bytes', 'Bytes of the records that wait.', 'queuedBytes'),
     sum(Gauge, 'portcullis_audit_queue_capacity_bytes', 'Bytes of records that may wait.', 'capacityBytes'),
     sum(Counter, 'portcullis_audit_written_total', 'Records that were delivered.', 'written'),
     sum(Counter, 'portcullis_audit_dropped_total', 'Records that were lost.', 'dropped'),

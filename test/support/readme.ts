@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { CODES } from '../../policies/errors.ts'
 import { codesTable, fieldsTable, topFieldsTable } from '../../policies/schema/reference.ts'
 import { fieldsBlock, sampleBlock, schemaText } from '../fixtures/audit/sample.ts'
+import { metricsTable } from './metrics.ts'
 import { loadPolicies } from './policies.ts'
 import { ROOT, readText } from './sources.ts'
 
@@ -25,6 +26,7 @@ export async function readmeBlocks(): Promise<ReadonlyMap<string, string>> {
     ['codes', codesTable(CODES)],
     ['audit-record', sampleBlock()],
     ['audit-fields', fieldsBlock()],
+    ['metrics', metricsTable()],
     ...policies.map((policy): [string, string] => [
       policy.name,
       // What is in a set has a table of its own.

@@ -2,7 +2,6 @@
 
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client'
 import { listen } from '../../../policies/telemetry.ts'
-import { systemClock } from '../../deps.ts'
 import { createPolicyMetrics } from '../../metrics/index.ts'
 import { DEFAULT_CALLERS } from '../../metrics/limits.ts'
 import { SECONDS } from '../../metrics/measured.ts'
@@ -26,7 +25,7 @@ const BATCH = [1, 2, 4, 8, 16, 32, 64, 128]
 
 /** @param callers that have series of their own; the others share one */
 export function createMetrics(state: () => ServerState | undefined, callers = DEFAULT_CALLERS): Metrics {
-  const policies = createPolicyMetrics({ callers, now: systemClock.monotonic })
+  const policies = createPolicyMetrics({ callers })
   const registers = [policies.registry]
   const rpcSeconds = new Histogram({
     name: 'portcullis_kong_rpc_seconds',
@@ -95,7 +94,7 @@ export function createMetrics(state: () => ServerState | undefined, callers = DE
         roundTrips.observe({ plugin, phase }, frames)
       },
     },
-    contentType: policies.registry.contentType,
+    contentType: policies.contentType,
     registry: policies.registry,
     render: policies.render,
     close() {
