@@ -165,7 +165,7 @@ function streamReader(options: CompletionOptions): CompletionReader {
     event(bytes, start, end) {
       events += 1
       const event = parsed(bytes.subarray(start, end))
-      if (protocol !== undefined && event !== undefined) eachText(event, protocol, '', add)
+      if (protocol !== undefined && event !== undefined && !eachText(event, protocol, '', add)) cut = true
       return false
     },
     block: () => undefined,
@@ -201,24 +201,41 @@ function parsed(bytes: Uint8Array): unknown {
 /** What tells two texts of one event stream apart. */
 const PLACES = ['index', 'output_index', 'content_index', 'summary_index', 'item_id'] as const
 const DEEPEST = 32
+const LONGEST_PLACE = 2_000
 
-/** Calls `use` with every generated text of an event, and where in the reply it belongs. */
-function eachText(value: unknown, protocol: Protocol, place: string, use: (lane: string, text: string) => void): void {
-  if (place.length > 2_000 || place.split('.').length > DEEPEST) return
+/**
+ * Calls `use` with every generated text of an event, and where in the reply it belongs.
+ * @returns whether it saw all of it.
+ */
+function eachText(
+  value: unknown,
+  protocol: Protocol,
+  place: string,
+  use: (lane: string, text: string) => void,
+): boolean {
   if (Array.isArray(value)) {
+    if (isTooDeep(place)) return false
+    let whole = true
     for (const [position, item] of value.entries()) {
       const own = isObject(item) && typeof item.index === 'number' ? '' : String(position)
-      eachText(item, protocol, `${place}.${own}`, use)
+      whole = eachText(item, protocol, `${place}.${own}`, use) && whole
     }
-    return
+    return whole
   }
-  if (!isObject(value)) return
+  if (!isObject(value)) return true
+  if (isTooDeep(place)) return false
+  let whole = true
   const at = place + PLACES.map((name) => placeWord(value[name])).join('')
   for (const [key, member] of Object.entries(value)) {
     if (protocol.skipKeys.includes(key)) continue
-    if (typeof member !== 'string') eachText(member, protocol, `${at}.${key}`, use)
+    if (typeof member !== 'string') whole = eachText(member, protocol, `${at}.${key}`, use) && whole
     else if (member !== '' && protocol.textKeys.includes(key)) use(`${at}.${key}`, member)
   }
+  return whole
+}
+
+function isTooDeep(place: string): boolean {
+  return place.length > LONGEST_PLACE || place.split('.').length > DEEPEST
 }
 
 function placeWord(value: unknown): string {

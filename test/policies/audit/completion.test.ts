@@ -133,6 +133,15 @@ describe('a stream', () => {
     expect(read(cut(bytes, [7, 13]), options)).toEqual(whole)
   })
 
+  it('says that it is cut where text lies deeper than is read', () => {
+    const deep = `${'{"a":'.repeat(40)}{"content":"hidden"}${'}'.repeat(40)}`
+    const content = read([delta('Hello'), `data: {"choices":[{"index":0,"delta":${deep}}]}\n\n`])
+    expect(content).toEqual({
+      'portcullis.content.response': 'Hello',
+      'portcullis.content.response.truncated': true,
+    })
+  })
+
   it('without an end keeps what came', () => {
     expect(read([delta('Hello '), delta('wor')])['portcullis.content.response']).toBe('Hello wor')
   })
