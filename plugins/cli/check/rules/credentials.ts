@@ -1,17 +1,13 @@
-/** Keys: where they lie, where they travel, how old they are. */
+/** Keys: where they travel. */
 
-import { DAY_MS, parseDate, TAGS } from '../../../../policies/api-key/lifecycle.ts'
-import type { Credential, Plugin } from '../entities.ts'
-import { isRaw, memberAt, type Raw, strings, text } from '../place.ts'
-import type { Hit, Rule } from '../rule.ts'
+import type { Plugin } from '../entities.ts'
+import { isRaw, memberAt, strings } from '../place.ts'
+import { AUTH_PLUGINS } from '../priorities.ts'
+import type { Rule } from '../rule.ts'
 import { nameOf, type Site, type View } from '../site.ts'
+import { isProviderHost, upstreamOf } from '../upstream.ts'
 
-const CREDENTIAL_HEADERS = ['authorization', 'x-api-key', 'api-key', 'x-goog-api-key']
-
-/** Resolved by Kong when it runs, or by deck before it is applied. */
-function isReference(value: string): boolean {
-  return /^\{vault:\/\/[^{}]+\}$/.test(value) || /\$\{\{\s*env\s/.test(value)
-}
+export const CREDENTIAL_HEADERS = ['authorization', 'x-api-key', 'api-key', 'x-goog-api-key']
 
 /** Entries `header:value` of one action of a request-transformer. */
 function headersOf(plugin: Plugin | undefined, action: string): ReadonlyMap<string, string> {
@@ -82,6 +78,52 @@ export const addedNotReplaced: Rule = {
   },
 }
 
+/** Headers in which a provider takes its key, besides `authorization`. */
+const OWN_HEADERS = [
+  [/(^|\.)anthropic\.com$/i, 'x-api-key'],
+  [/(^|\.)googleapis\.com$/i, 'x-goog-api-key'],
+  [/(^|\.)azure\.com$/i, 'api-key'],
+] as const
+
+/** Authentication plugins whose own credential stands in `authorization`. */
+const BY_AUTHORIZATION = ['basic-auth', 'hmac-auth', 'ldap-auth', 'oauth2', 'jwt', 'openid-connect']
+
+/** Where what a caller sends as the provider's key arrives there. */
+function openHeaders(view: View, host: string): readonly string[] {
+  const { plugins } = view
+  const taken = [
+    ...(BY_AUTHORIZATION.some((name) => plugins.has(name)) ? ['authorization'] : []),
+    ...strings(plugins.get('key-auth')?.config.key_names).map((name) => name.toLowerCase()),
+    ...headersOf(plugins.get('request-transformer'), 'add').keys(),
+  ]
+  const own = OWN_HEADERS.flatMap(([provider, header]) => (provider.test(host) ? [header] : []))
+  return ['authorization', ...own].filter((header) => !taken.includes(header) && !isStripped(view, header))
+}
+
+export const providerKeyForwarded: Rule = {
+  id: 'provider-key-forwarded',
+  severity: 'warning',
+  title: 'A caller’s own key of the provider travels on',
+  why: 'Nothing takes it away or puts yours in its place: callers can call the provider past your account’s controls.',
+  fix: 'Add llm-upstream with your key: it removes every credential of the caller.',
+  *find(site) {
+    for (const view of everyView(site)) {
+      const host = upstreamOf(view.route.service)?.host
+      if (host === undefined || !isProviderHost(host)) continue
+      const auth = AUTH_PLUGINS.some((name) => view.plugins.has(name))
+      // llm-key takes one key from all these headers, and that is the gateway's own; ai-proxy sends its own.
+      const handled = ['llm-key', 'ai-proxy'].some((name) => view.plugins.has(name))
+      const open = auth && !handled ? openHeaders(view, host) : []
+      if (open.length > 0)
+        yield {
+          place: view.route.place,
+          what: `${nameOf(view)} passes on ${open.join(', ')} as callers send it`,
+          on: [view.route, view.route.service],
+        }
+    }
+  },
+}
+
 export const keysInAddress: Rule = {
   id: 'keys-in-address',
   severity: 'warning',
@@ -95,152 +137,5 @@ export const keysInAddress: Rule = {
         if (plugin !== undefined && plugin.config.key_in_query !== false)
           yield { place: plugin.place, what: `${name} takes keys from the query`, on: [plugin] }
       }
-  },
-}
-
-export const secretInClear: Rule = {
-  id: 'secret-in-clear',
-  severity: 'error',
-  title: 'A provider’s key or another secret in the configuration, in clear',
-  why: 'Whoever can read the file, its history, a database dump or the Admin API has the key.',
-  fix: 'Use llm-upstream with `{vault://env/...}`, or another field that Kong resolves; deck’s environment variables (`DECK_...`) keep it at least out of the file.',
-  *find(site) {
-    for (const plugin of site.config.plugins) {
-      const path = secretIn(plugin.config, 'config', site)
-      if (path !== undefined)
-        yield { place: plugin.place, what: `${plugin.name} holds a secret in ${path}`, on: [plugin] }
-    }
-    for (const service of site.config.services) {
-      const url = text(service.raw.url)
-      if (url !== undefined && URL.canParse(url) && new URL(url).password !== '')
-        yield {
-          place: service.place,
-          what: `the url of service "${service.name ?? ''}" holds a password`,
-          on: [service],
-        }
-    }
-  },
-}
-
-/** Path of the first secret; never the secret. */
-function secretIn(value: unknown, path: string, site: Site): string | undefined {
-  if (typeof value === 'string') return isClearSecret(value, path, site) ? path : undefined
-  const members = Array.isArray(value) ? value.map((item, index) => [`[${index}]`, item] as const) : membersOf(value)
-  for (const [key, member] of members) {
-    const found = secretIn(member, path + key, site)
-    if (found !== undefined) return found
-  }
-  return undefined
-}
-
-function membersOf(value: unknown): readonly (readonly [string, unknown])[] {
-  return isRaw(value) ? Object.entries(value).map(([key, member]) => [`.${key}`, member] as const) : []
-}
-
-function isClearSecret(value: string, path: string, site: Site): boolean {
-  if (value === '' || isReference(value)) return false
-  const name = /\.(\w+)[^.]*$/.exec(path)?.[1] ?? ''
-  const [header = '', ...rest] = value.split(':')
-  const sent = rest.join(':').trim()
-  // By its place alone: whatever stands there is a key.
-  if (/\.(add|replace|append)\.headers\[\d+\]$/.test(path) && CREDENTIAL_HEADERS.includes(header.trim().toLowerCase()))
-    return sent !== '' && !sent.includes('$(') && !sent.includes('{vault:') && !isReference(sent)
-  if (/\.(header_value|param_value|aws_secret_access_key|gcp_service_account_json)$/.test(path)) return true
-  return site.isSecret(`${name}: ${value}`) || site.isSecret(value)
-}
-
-export const clientKeyInClear: Rule = {
-  id: 'client-key-in-clear',
-  severity: 'warning',
-  title: 'A caller’s key in a file, in clear',
-  why: 'Whoever can read the file or its history can call as that consumer.',
-  fix: 'Issue keys with `portcullis keys issue`, of which only a keyed hash is kept; or let deck put them in from environment variables (`DECK_...`). An example for trying out is tagged `portcullis-ack:client-key-in-clear`.',
-  *find({ config }) {
-    if (!config.fromFile) return
-    for (const credential of config.credentials)
-      for (const field of ['key', 'secret', 'password', 'client_secret'] as const) {
-        // The `key` of a JWT or HMAC credential is a name.
-        if (field === 'key' && credential.type !== 'keyauth_credentials') continue
-        const value = text(credential.raw[field])
-        if (value !== undefined && !isReference(value))
-          yield ofCredential(credential, `${labelOf(credential)} has its ${field} in clear`)
-      }
-  },
-}
-
-function ofCredential(credential: Credential, what: string): Hit {
-  return { place: credential.place, what, on: [credential, credential.consumer] }
-}
-
-function labelOf({ type, consumer }: Credential): string {
-  return `a ${type.replace(/_(credentials|secrets)$/, '')} credential of consumer "${consumer?.name ?? ''}"`
-}
-
-/** Fields of bundled plugins in which Kong OSS 3.9 resolves no vault reference. */
-const UNRESOLVED_PLUGINS = new Set([
-  'request-transformer',
-  'response-transformer',
-  'request-termination',
-  'ip-restriction',
-  'key-auth',
-  'correlation-id',
-])
-
-export const vaultNotResolved: Rule = {
-  id: 'vault-not-resolved',
-  severity: 'error',
-  title: 'A vault reference where Kong resolves none',
-  why: 'Kong OSS takes the reference as plain text there: as a key that everybody can read in the documentation, or as the value that is sent upstream.',
-  fix: 'Send the provider’s key with llm-upstream, whose values Kong resolves. A reference must be the whole value. Credentials cannot be references.',
-  *find({ config }) {
-    for (const credential of config.credentials)
-      if (Object.values(credential.raw).some((value) => typeof value === 'string' && value.includes('{vault://')))
-        yield ofCredential(credential, `${labelOf(credential)} is a vault reference, taken as plain text`)
-    for (const plugin of config.plugins) {
-      const path = unresolvedIn(plugin.config, 'config', UNRESOLVED_PLUGINS.has(plugin.name))
-      if (path !== undefined)
-        yield {
-          place: plugin.place,
-          what: `${plugin.name} has a vault reference in ${path}, taken as plain text`,
-          on: [plugin],
-        }
-    }
-  },
-}
-
-function unresolvedIn(value: unknown, path: string, anywhere: boolean): string | undefined {
-  if (typeof value === 'string')
-    return value.includes('{vault://') && (anywhere || !/^\{vault:\/\/[^{}]+\}$/.test(value)) ? path : undefined
-  const members = Array.isArray(value) ? value.map((item, index) => [`[${index}]`, item] as const) : membersOf(value)
-  for (const [key, member] of members) {
-    const found = unresolvedIn(member, path + key, anywhere)
-    if (found !== undefined) return found
-  }
-  return undefined
-}
-
-const MAX_AGE_DAYS = 90
-
-/** When a key was issued, in epoch milliseconds: by its tags, the first day as llm-api-key counts, or what Kong noted. */
-function issuedAt({ tags, raw }: { readonly tags: readonly string[]; readonly raw: Raw }): number | undefined {
-  const told = tags
-    .filter((tag) => tag.startsWith(TAGS.issued))
-    .flatMap((tag) => parseDate(tag.slice(TAGS.issued.length)) ?? [])
-  if (told.length > 0) return Math.min(...told)
-  return typeof raw.created_at === 'number' ? raw.created_at * 1000 : undefined
-}
-
-export const keyTooOld: Rule = {
-  id: 'key-too-old',
-  severity: 'warning',
-  title: `A key older than ${MAX_AGE_DAYS} days`,
-  why: 'The longer a key lives, the more places it has leaked to.',
-  fix: 'Rotate it with `portcullis keys rotate`, a secret of another kind by hand, and let llm-api-key enforce the age.',
-  *find({ config, now }) {
-    for (const credential of config.credentials) {
-      const issued = issuedAt(credential)
-      const days = issued === undefined ? 0 : Math.floor((now - issued) / DAY_MS)
-      if (days > MAX_AGE_DAYS) yield ofCredential(credential, `${labelOf(credential)} is ${days} days old`)
-    }
   },
 }

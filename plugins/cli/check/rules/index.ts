@@ -3,15 +3,7 @@
 import type { Rule } from '../rule.ts'
 import { auditLinesCut, auditNotLogged } from './audit.ts'
 import { anonymousAllowed, preflightUnauthenticated, routeWithoutAuth } from './auth.ts'
-import {
-  addedNotReplaced,
-  clientKeyInClear,
-  credentialsForwarded,
-  keysInAddress,
-  keyTooOld,
-  secretInClear,
-  vaultNotResolved,
-} from './credentials.ts'
+import { addedNotReplaced, credentialsForwarded, keysInAddress, providerKeyForwarded } from './credentials.ts'
 import {
   adminExposed,
   bodyBuffers,
@@ -28,6 +20,7 @@ import { guardIncomplete, guardMissing, guardUnmeetable } from './guard.ts'
 import { keysInLogs, keysInTraces, promptsInLogs } from './logs.ts'
 import { consumerGroup, edgeMissing, editsAfterScope, keyHeaderMismatch, neverApplies } from './order.ts'
 import { bodyCaps, configRefused, inShadow, localCounters, policiesTwice, unlimitedCallers } from './plugin-config.ts'
+import { clientKeyInClear, keyTooOld, secretInClear, vaultNotResolved } from './secrets.ts'
 import { httpAllowed, protocolUnmetered, upstreamInClear, upstreamUnverified } from './transport.ts'
 
 export const RULES: readonly Rule[] = [
@@ -52,6 +45,7 @@ export const RULES: readonly Rule[] = [
   bodyCaps,
   credentialsForwarded,
   addedNotReplaced,
+  providerKeyForwarded,
   secretInClear,
   clientKeyInClear,
   keysInAddress,

@@ -79,6 +79,15 @@ it.each<readonly [what: string, rule: string, config: string]>([
     'secret-in-clear',
     scopeless(onService('{name: ai-proxy, config: {auth: {header_name: authorization, header_value: Bearer x}}}')),
   ],
+  [
+    'a provider’s key that callers bring along with a token',
+    'provider-key-forwarded',
+    change(
+      change(base, '      - name: llm-key\n        config:\n          key_in_query: false\n', ''),
+      'https://api.openai.com',
+      'https://api.anthropic.com',
+    ),
+  ],
   ['a key over age', 'key-too-old', onBob(`keyauth_credentials: [{key: "\${{ env \\"K\\" }}", tags: ["${OLD}"]}]`)],
   ['a signing key over age', 'key-too-old', onBob(`jwt_secrets: [{key: iss, tags: ["${OLD}"]}]`)],
   [
