@@ -114,7 +114,7 @@ export interface Facts {
   readonly route?: { readonly id: string; readonly name?: string }
   readonly service?: { readonly id: string; readonly name?: string }
   /**
-   * `none`: no body, or an empty one. `base64`: all of it is in `body_base64`. `raw`: larger than
+   * `none`: no body, or an empty one. `base64`: all of it is in `body_base64` or `body`. `raw`: larger than
    * {@link MAX_PACKED_BODY}, read completely by nginx and still there for `kong.request.get_raw_body`.
    */
   readonly body_in: 'none' | 'base64' | 'raw'
@@ -122,6 +122,8 @@ export interface Facts {
   readonly body_size?: number
   /** RFC 4648 section 4, with padding and without line breaks (`ngx.encode_base64`). */
   readonly body_base64?: string
+  /** In place of `body_base64` where the facts came with the event itself; never in Kong's own table. */
+  readonly body?: Uint8Array
 }
 
 /** `kong.ctx.shared[entryKey(plugin)]`: the plugin's one write of a passed request. */
@@ -130,10 +132,10 @@ export interface PluginEntry {
   /** For `llm-guard`: which plugin decided, and by which Kong config (`__plugin_id`, the id of the plugin entity). */
   readonly mark: { readonly plugin: string; readonly plugin_id: string }
   /**
-   * JSON text of pairs of name, in lower case, and value, for header_filter to set. Text, because Kong unpacks tables in
-   * slow Lua, every member on its own. `llm-edge` log removes it.
+   * Pairs of name, in lower case, and value, for header_filter to set. As JSON text where Kong would unpack them in slow
+   * Lua, every member on its own. `llm-edge` log removes it.
    */
-  readonly reply_headers?: string
+  readonly reply_headers?: string | ReadonlyArray<readonly [name: string, value: string]>
   /** JSON text of a {@link TapWire} for body_filter; absent: the reply passes untouched. `llm-edge` log removes it. */
   readonly tap?: string
   /** Protocol of the plan's tap, by which its report is read. */
@@ -211,7 +213,9 @@ function checkBody(table: Readonly<Record<string, unknown>>): void {
   if (table.body_in === 'none') return
   if (table.body_in !== 'base64' && table.body_in !== 'raw') throw malformed(`${FACTS_KEY}.body_in`)
   if (typeof size !== 'number' || !Number.isSafeInteger(size) || size <= 0) throw malformed(`${FACTS_KEY}.body_size`)
-  if (table.body_in === 'base64' && table.body_base64 === undefined) throw malformed(`${FACTS_KEY}.body_base64`)
+  if (table.body !== undefined && !(table.body instanceof Uint8Array)) throw malformed(`${FACTS_KEY}.body`)
+  if (table.body_in === 'base64' && (table.body ?? table.body_base64) === undefined)
+    throw malformed(`${FACTS_KEY}.body_base64`)
 }
 
 const STRING_MEMBERS = ['id', 'name', 'username', 'custom_id', 'fingerprint'] as const
@@ -224,17 +228,19 @@ function checkMembers(entity: Readonly<Record<string, unknown>> | undefined, at:
   checkStrings(entity.tags, `${at}.tags`)
 }
 
-const LENGTHS = 64
-const SPACES = ' '.repeat(LENGTHS)
+const SPACES = [' ', '\t', '\n', '\r'] as const
+const VARIANTS = Array.from({ length: 256 }, (_, n) =>
+  [n & 3, (n >> 2) & 3, (n >> 4) & 3, n >> 6].map((place) => SPACES[place]).join(''),
+)
 let turn = 0
 
 /**
- * LuaJIT hashes a long string by a few samples, so that many of one length which differ in an id only share one chain of
- * its table of strings, and each new one is compared with all of them. JSON may end with spaces: they vary the length.
+ * LuaJIT hashes a long string by its first, last and some middle bytes, so that many which differ in an id only share one
+ * chain of its table of strings, and each new one is compared with all of them. JSON may begin and end with white space.
  */
-function varied(json: string): string {
-  turn = (turn + 1) % LENGTHS
-  return json + SPACES.slice(0, turn)
+export function varied(json: string): string {
+  turn = (turn + 1) % 65_536
+  return `${VARIANTS[turn & 255]}${json}${VARIANTS[turn >> 8]}`
 }
 
 export interface EntryParts {
@@ -244,6 +250,8 @@ export interface EntryParts {
   /** Text and protocol of a {@link TapWire}. */
   readonly tap: { readonly protocol: string; readonly text: string } | undefined
   readonly reservations: readonly Reservation[]
+  /** The entry goes to Lua as JSON itself. */
+  readonly direct?: boolean
   readonly batch?: boolean
   readonly observes?: boolean
   readonly claims?: Claims | undefined
@@ -258,7 +266,9 @@ export function makeEntry(parts: EntryParts): PluginEntry {
   return {
     version: CONTRACT_VERSION,
     mark: { plugin: parts.plugin, plugin_id: parts.pluginId },
-    ...(replyHeaders.length === 0 ? {} : { reply_headers: varied(JSON.stringify(replyHeaders)) }),
+    ...(replyHeaders.length === 0
+      ? {}
+      : { reply_headers: parts.direct ? replyHeaders : varied(JSON.stringify(replyHeaders)) }),
     ...(parts.tap === undefined ? {} : { tap: parts.tap.text, protocol: parts.tap.protocol }),
     ...(parts.reservations.length === 0 ? {} : { reservations: varied(JSON.stringify(parts.reservations)) }),
     ...(parts.claims === undefined ? {} : { claims: JSON.stringify(parts.claims) }),

@@ -235,14 +235,14 @@ end)
 
 check.case("of two plans the stricter one is followed, whatever their order", function()
   local json = require "json"
-  for _, order in ipairs({ { "a", "b" }, { "b", "a" } }) do
+  for _, order in ipairs({ { "llm_scope", "llm_api_key" }, { "llm_api_key", "llm_scope" } }) do
     local function entry(plan)
       return { version = 1, mark = { plugin = "p" }, tap = json.encode(plan) }
     end
     request({ reply_headers = { ["content-length"] = "9" }, shared = {
       ["portcullis_" .. order[1]] = entry(with({ withhold_usage = false })),
       ["portcullis_" .. order[2]] = entry(with({ max_output_tokens = 7, final_template = "end" })),
-      portcullis_c = entry(with({ withhold_usage = false, max_output_tokens = 9, final_template = "late" })),
+      portcullis_llm_gateway = entry(with({ withhold_usage = false, max_output_tokens = 9, final_template = "late" })),
     } })
     llm_edge:header_filter({})
     local plan = kong.ctx.plugin.tap.plan

@@ -10,12 +10,6 @@ local HEADERS = {
   "x-method-override", "x-original-url", "x-portkey-azure-deployment-id", "x-portkey-config",
   "x-portkey-custom-host", "x-portkey-provider", "x-portkey-virtual-key", "x-rewrite-url",
 }
---- Kong sends the facts as one string, and strings of one length share a chain of LuaJIT's table: see `varied` of
--- plugins/kong/shared-context.ts.
-local FILLERS, turn = {}, 0
-for i = 0, 63 do
-  FILLERS[i] = (" "):rep(i)
-end
 local WANTED = {}
 for _, name in ipairs(HEADERS) do
   WANTED[name] = true
@@ -111,11 +105,10 @@ local function pack_body(facts, max)
   end
   facts.body_in = size == 0 and "none" or size <= MAX_PACKED_BODY and "base64" or "raw"
   facts.body_size = size > 0 and size or nil
-  facts.body_base64 = facts.body_in == "base64" and ngx.encode_base64(body) or nil
-  return true
+  return true, facts.body_in == "base64" and body or nil
 end
 
---- Returns the facts, or nil with the code and message of a refusal.
+--- Returns the facts and the body that belongs into them, or nil with the code and message of a refusal.
 return function(conf)
   local headers, cut = ngx.req.get_headers()
   if cut then
@@ -133,10 +126,8 @@ return function(conf)
 
   local consumer, credential = kong.client.get_consumer(), kong.client.get_credential()
   local route, service = kong.router.get_route(), kong.router.get_service()
-  turn = (turn + 1) % 64
   local facts = {
     version = 1,
-    filler = FILLERS[turn],
     request_id = ngx.var.kong_request_id,
     method = ngx.req.get_method(),
     path = ngx.var.upstream_uri:match("^[^?]*"),
@@ -162,8 +153,9 @@ return function(conf)
     route = entity(route),
     service = entity(service),
   }
-  if not pack_body(facts, conf.max_body_bytes) then
+  local fits, body = pack_body(facts, conf.max_body_bytes)
+  if not fits then
     return nil, "request_too_large", "The request body is larger than " .. conf.max_body_bytes .. " bytes."
   end
-  return facts
+  return facts, body
 end

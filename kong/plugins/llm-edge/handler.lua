@@ -1,6 +1,7 @@
 --- What Kong's plugin API for other languages cannot do: facts in one read, the reply as it passes.
 
 local cjson = require "cjson.safe"
+local direct = require "kong.plugins.llm-edge.direct"
 local facts_of = require "kong.plugins.llm-edge.facts"
 local inflate = require "kong.plugins.llm-edge.inflate"
 local refuse = require "kong.plugins.llm-edge.refuse"
@@ -13,23 +14,34 @@ local LlmEdge = { PRIORITY = 949, VERSION = "0.1.0" }
 
 --- Calls `use` with every entry that a plugin wrote for this request.
 local function each_entry(use)
-  for key, entry in pairs(kong.ctx.shared) do
-    if type(key) == "string" and key:find("^portcullis_") and type(entry) == "table" and entry.mark then
+  local shared = kong.ctx.shared
+  for _, key in ipairs(direct.ENTRIES) do
+    local entry = shared[key]
+    if type(entry) == "table" and entry.mark then
       use(entry)
     end
   end
 end
 
+function LlmEdge.init_worker()
+  direct.install()
+end
+
 function LlmEdge.access(_, conf)
-  local ok, facts, code, message = pcall(facts_of, conf)
+  local ok, facts, body, message = pcall(facts_of, conf)
   if not ok then
     kong.log.err("could not pack the facts of the request: ", facts)
-    facts, code, message = nil, "policy_unavailable", "The gateway could not read the request."
+    facts, body, message = nil, "policy_unavailable", "The gateway could not read the request."
   end
   if not facts then
-    return refuse("llm-edge", code, message)
+    return refuse("llm-edge", body, message)
   end
   kong.ctx.shared.portcullis_facts = facts
+  if conf.direct and direct.installed then
+    ngx.ctx.portcullis_request = { facts = facts, body = body }
+  else
+    direct.complete(facts, body)
+  end
 end
 
 --- Not Kong's get_header, which reads every header of the reply for one.
@@ -95,7 +107,8 @@ function LlmEdge.header_filter()
   local plan
   each_entry(function(entry)
     local ok, err = pcall(function()
-      for _, header in ipairs(entry.reply_headers and assert(cjson.decode(entry.reply_headers)) or {}) do
+      local headers = entry.reply_headers
+      for _, header in ipairs(type(headers) == "string" and assert(cjson.decode(headers)) or headers or {}) do
         ngx.header[header[1]] = header[2]
       end
       plan = entry.tap and stricter(plan, plan_of(entry.tap)) or plan

@@ -43,7 +43,7 @@ async function readBody(
   if (size > maxBodyBytes) throw tooLarge(maxBodyBytes)
   const body =
     facts.body_in === 'base64'
-      ? Buffer.from(facts.body_base64 ?? '', 'base64')
+      ? (facts.body ?? Buffer.from(facts.body_base64 ?? '', 'base64'))
       : await turn.call(() => kong.request.getRawBody(maxBodyBytes))
   if (body === undefined || body.length !== size)
     throw new PortcullisError('kong_body_differs', 'the body is not as long as llm-edge said')

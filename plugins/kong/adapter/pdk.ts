@@ -24,6 +24,8 @@ export interface KongCredential {
 }
 
 export interface KongPdk {
+  /** What it is told goes to Kong as JSON, not call by call. */
+  readonly direct?: true
   readonly ctx: {
     readonly shared: {
       get(key: string): Promise<unknown>

@@ -17,23 +17,32 @@ export class FrameReader {
   }
 
   /**
-   * Takes what the socket delivered; the frame once it is complete.
-   * @throws {FrameError} when it can never be one, is too large, or more bytes follow it: Kong sends nothing before it
-   *   has its answer.
+   * Takes what the socket delivered; the frames that are complete.
+   * @throws {FrameError} when it can never be one, or is too large.
    */
-  push(chunk: Buffer): Buffer | undefined {
-    if (this.length === 0 && chunk[0] !== REQUEST_HEAD) throw new FrameError('not the head of a request')
-    const bytes = this.length === 0 ? chunk : this.append(chunk)
-    const end = this.scanner.scan(bytes)
-    if (end === undefined) {
-      if (this.length === 0) this.append(chunk)
-      return undefined
+  push(chunk: Buffer): Buffer[] {
+    const frames: Buffer[] = []
+    let rest: Buffer | undefined = chunk
+    while (rest !== undefined) {
+      if (this.length === 0 && rest[0] !== REQUEST_HEAD) throw new FrameError('not the head of a request')
+      const bytes: Buffer = this.length === 0 ? rest : this.append(rest)
+      const end = this.scanner.scan(bytes)
+      if (end === undefined) {
+        if (this.length === 0) this.append(rest)
+        return frames
+      }
+      frames.push(end === bytes.length ? bytes : bytes.subarray(0, end))
+      rest = end === bytes.length ? undefined : bytes.subarray(end)
+      this.held = undefined
+      this.length = 0
+      this.scanner = new FrameScanner(this.maxBytes)
     }
-    if (end < bytes.length) throw new FrameError('bytes after the end')
-    this.held = undefined
-    this.length = 0
-    this.scanner = new FrameScanner(this.maxBytes)
-    return bytes
+    return frames
+  }
+
+  /** Whether a frame has begun that is not complete. */
+  get partial(): boolean {
+    return this.length > 0
   }
 
   private append(chunk: Buffer): Buffer {

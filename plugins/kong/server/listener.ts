@@ -2,10 +2,14 @@
 
 import { createServer, type Server, type Socket } from 'node:net'
 import type { Logger } from '../../../policies/policy.ts'
+import { directReply } from './direct-event.ts'
 import { FrameReader } from './frame-reader.ts'
 import { decode, FrameError } from './msgpack-decode.ts'
-import { encode } from './msgpack-encode.ts'
-import { type PluginServer, type Reply, shownMethod } from './server.ts'
+import { encode, encodeText } from './msgpack-encode.ts'
+import { ACCESS, type PluginServer, type Reply, shownMethod } from './server.ts'
+
+/** To `llm-edge`: an answer to nobody. */
+const GO_AWAY = encodeText(0, '{}', undefined)
 
 export interface ListenerObserver {
   /** An answer was sent `ms` after its frame had come. */
@@ -35,7 +39,10 @@ export interface Listener {
   readonly quietMs: number
   /** Takes no new connections; the open ones go on. */
   stop(): void
-  /** From now on closes a connection with the answer that ends an event: the best moment in unbroken traffic. */
+  /**
+   * From now on closes a connection with the answer that ends an event: the best moment in unbroken traffic. A shared one
+   * is asked to go away, and ends with the last answer that its requests wait for.
+   */
   closeWithAnswers(): void
   /** Destroys every connection. */
   destroy(): void
@@ -47,13 +54,21 @@ interface Request {
   readonly argument: unknown
 }
 
+/** Tells the event when Kong no longer waits for its answer. */
+interface Waiting {
+  cancel: (() => void) | undefined
+}
+
 interface Connection {
   readonly socket: Socket
   readonly reader: FrameReader
   /** When the first byte of an incomplete frame came. */
   partialSince: number | undefined
-  /** Set while Kong waits for an answer. Tells the event when Kong no longer does. */
-  unanswered: { cancel: (() => void) | undefined } | undefined
+  readonly unanswered: Set<Waiting>
+  /** Of `llm-edge`, whose requests share it: what they say comes in any order, and so do the answers. */
+  shared: boolean
+  /** Answers of one turn of the event loop, which go out together. */
+  outbox: Buffer[]
 }
 
 export function createListener(options: ListenerOptions): Listener {
@@ -68,7 +83,9 @@ export function createListener(options: ListenerOptions): Listener {
       socket,
       reader: new FrameReader(options.maxFrameBytes),
       partialSince: undefined,
-      unanswered: undefined,
+      unanswered: new Set(),
+      shared: false,
+      outbox: [],
     }
     connections.add(connection)
     socket.on('data', (chunk: Buffer) => receive(connection, chunk))
@@ -84,50 +101,69 @@ export function createListener(options: ListenerOptions): Listener {
   function receive(connection: Connection, chunk: Buffer): void {
     if (connection.socket.destroyed) return
     lastActive = now()
-    if (connection.unanswered !== undefined) {
-      violate(connection, 'a frame before the answer to the last one')
-      return
-    }
-    let request: Request | undefined
+    let requests: readonly Request[]
     try {
-      const frame = connection.reader.push(chunk)
-      connection.partialSince = frame === undefined ? (connection.partialSince ?? now()) : undefined
-      if (frame === undefined) return
-      request = readRequest(decode(frame))
+      const frames = connection.reader.push(chunk)
+      const partial = connection.reader.partial
+      connection.partialSince = partial ? (connection.partialSince ?? now()) : undefined
+      requests = frames.map((frame) => readRequest(decode(frame)))
+      if (connection.unanswered.size === 0 && requests[0]?.method === ACCESS) connection.shared = true
+      // Kong says nothing before it has its answer.
+      if (
+        !connection.shared &&
+        (connection.unanswered.size > 0 || requests.length > 1 || (partial && requests.length > 0))
+      )
+        throw new FrameError('a frame before the answer to the last one')
     } catch (error) {
       violate(connection, error instanceof FrameError ? error.message : 'an internal fault')
       return
     }
-    dispatch(connection, request)
+    for (const request of requests) dispatch(connection, request)
   }
 
   function dispatch(connection: Connection, request: Request): void {
+    if (connection.socket.destroyed) return
     const since = now()
-    const waiting: { cancel: (() => void) | undefined } = { cancel: undefined }
-    connection.unanswered = waiting
+    const waiting: Waiting = { cancel: undefined }
+    connection.unanswered.add(waiting)
     unanswered += 1
 
-    function send(error: string | null, result: unknown, last: boolean): void {
-      if (connection.unanswered !== waiting || connection.socket.destroyed) return
-      const answer = encode([1, request.id, error, result])
-      connection.unanswered = undefined
+    function send(encodeAnswer: () => Buffer, last: boolean): void {
+      if (!connection.unanswered.has(waiting) || connection.socket.destroyed) return
+      const answer = encodeAnswer()
+      connection.unanswered.delete(waiting)
       unanswered -= 1
       lastActive = now()
-      if (last && closing) connection.socket.end(answer)
+      if (connection.shared) post(connection, answer)
+      else if (last && closing) connection.socket.end(answer)
       else connection.socket.write(answer)
       observer?.answered?.(shownMethod(request.method), now() - since)
     }
     const reply: Reply = {
-      result: (value, last) => send(null, value, last),
-      error: (message) => send(message, null, false),
+      result: (value, last) => send(() => encode([1, request.id, null, value]), last),
+      direct: ({ text, body }, last) => send(() => encodeText(request.id, text, body), last),
+      error: (message) => send(() => encode([1, request.id, message, null]), false),
     }
     try {
-      const cancel = server.handle(request.method, request.argument, reply)
-      waiting.cancel = cancel
+      waiting.cancel = server.handle(request.method, request.argument, connection.shared ? directReply(reply) : reply)
     } catch (error) {
       logger.error('request not handled', { kind: error instanceof Error ? error.name : typeof error })
       violate(connection, 'an internal fault')
     }
+  }
+
+  /** Sends with what else is answered in this turn: a write costs as much as a decision. */
+  function post(connection: Connection, answer: Buffer): void {
+    connection.outbox.push(answer)
+    if (connection.outbox.length > 1) return
+    process.nextTick(() => {
+      const answers = connection.outbox
+      connection.outbox = []
+      if (closing) answers.push(GO_AWAY)
+      const [only] = answers
+      if (!connection.socket.destroyed)
+        connection.socket.write(answers.length === 1 && only !== undefined ? only : Buffer.concat(answers))
+    })
   }
 
   function violate(connection: Connection, reason: string): void {
@@ -138,11 +174,10 @@ export function createListener(options: ListenerOptions): Listener {
   }
 
   function abort(connection: Connection): void {
-    const waiting = connection.unanswered
-    if (waiting === undefined) return
-    connection.unanswered = undefined
-    unanswered -= 1
-    waiting.cancel?.()
+    const waiting = [...connection.unanswered]
+    connection.unanswered.clear()
+    unanswered -= waiting.length
+    for (const { cancel } of waiting) cancel?.()
   }
 
   const net = createServer(accept)
@@ -165,6 +200,7 @@ export function createListener(options: ListenerOptions): Listener {
     },
     closeWithAnswers() {
       closing = true
+      for (const { shared, socket } of connections) if (shared && !socket.destroyed) socket.write(GO_AWAY)
     },
     destroy() {
       for (const connection of connections) connection.socket.destroy()

@@ -26,6 +26,32 @@ export function encode(value: unknown): Buffer {
   return Buffer.from(sink.bytes.subarray(0, sink.length))
 }
 
+/** Up to the first byte of the text: see {@link encodeText}. */
+const TEXT_HEAD = 19
+
+/**
+ * An answer of MessagePack-RPC whose result is the length of a text and a binary of that text and what follows it. Every
+ * size stands in its widest form, so that Lua can read it with two reads of a known length.
+ */
+export function encodeText(id: number, text: string, following: Uint8Array | undefined): Buffer {
+  const size = Buffer.byteLength(text)
+  const total = size + (following?.length ?? 0)
+  const answer = Buffer.allocUnsafe(TEXT_HEAD + total)
+  answer[0] = 0x94
+  answer[1] = 1
+  answer[2] = 0xce
+  answer.writeUInt32BE(id, 3)
+  answer[7] = 0xc0
+  answer[8] = 0x92
+  answer[9] = 0xce
+  answer.writeUInt32BE(size, 10)
+  answer[14] = 0xc6
+  answer.writeUInt32BE(total, 15)
+  answer.write(text, TEXT_HEAD, size, 'utf8')
+  if (following !== undefined) answer.set(following, TEXT_HEAD + size)
+  return answer
+}
+
 function write(sink: Sink, value: unknown, depth: number): void {
   if (depth > MAX_DEPTH) throw new TypeError('cannot encode what is nested so deep')
   switch (typeof value) {

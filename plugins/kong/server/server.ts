@@ -8,6 +8,7 @@ import type { Instance, Module } from 'kong-pdk/lib/mod.js'
 import Pdk from 'kong-pdk/pdk.js'
 import type { Logger } from '../../../policies/policy.ts'
 import { UNAVAILABLE_REPLY } from '../unavailable.ts'
+import { type DirectAnswer, DirectCalls, directPdk, readDirectRequest } from './direct-event.ts'
 import { type EventEnd, endsEvent, type KongEvent, type Phase, type ToKong } from './event.ts'
 import { createEventTable, type EventLimits, phaseOfId } from './event-table.ts'
 import { createInstances, MAX_FIRST_ID, RpcError } from './instances.ts'
@@ -17,6 +18,8 @@ import type { SettleAnswer, StartPlugin } from './settle-batch.ts'
 export interface Reply {
   /** @param last Kong will not come back with this event. */
   result(value: unknown, last: boolean): void
+  /** A result in the form that llm-edge reads. */
+  direct(answer: DirectAnswer, last: boolean): void
   error(message: string): void
 }
 
@@ -63,6 +66,7 @@ export const REFUSAL: ToKong = {
 }
 
 /** Of `llm-edge`, not of Kong. */
+export const ACCESS = 'portcullis.Access'
 const SETTLE = 'portcullis.Settle'
 
 const METHODS: ReadonlySet<string> = new Set([
@@ -70,6 +74,7 @@ const METHODS: ReadonlySet<string> = new Set([
   'plugin.HandleEvent',
   'plugin.StartInstance',
   'plugin.CloseInstance',
+  ACCESS,
   SETTLE,
 ])
 
@@ -81,6 +86,8 @@ export function shownMethod(method: string): string {
 export function createPluginServer(options: PluginServerOptions): PluginServer {
   const { logger } = options
   const instances = createInstances(options.plugins, logger)
+  /** Of events that came in one message, what goes back in one answer. */
+  const direct = new WeakMap<KongEvent, DirectCalls>()
   const events = createEventTable({
     answerMs: options.answerMs,
     idleMs: options.idleMs,
@@ -101,13 +108,24 @@ export function createPluginServer(options: PluginServerOptions): PluginServer {
     if (phase !== 'access' && phase !== 'log') throw new RpcError('no such phase')
     instance.resetExpireTs()
     const event = events.open(phase, instance.getName())
-    void run(instance, event)
+    void run(instance, event, new Pdk(event.pipe).kong)
     return ask(event, reply)
   }
 
-  async function run(instance: Instance, event: KongEvent): Promise<void> {
+  function handleDirect(argument: unknown, reply: Reply): Cancel {
+    const request = readDirectRequest(argument)
+    const instance = instances.find(request.instanceId)
+    instance.resetExpireTs()
+    const event = events.open('access', instance.getName())
+    const calls = new DirectCalls(event)
+    direct.set(event, calls)
+    void run(instance, event, directPdk(event, calls, request))
+    return ask(event, reply)
+  }
+
+  async function run(instance: Instance, event: KongEvent, kong: unknown): Promise<void> {
     try {
-      await instance.executePhase(event.phase, new Pdk(event.pipe).kong)
+      await instance.executePhase(event.phase, kong)
     } catch (error) {
       logger.error('plugin fault', { plugin: event.plugin, phase: event.phase, kind: kindOf(error) })
       if (event.phase === 'access') event.end('faulted', REFUSAL)
@@ -133,8 +151,12 @@ export function createPluginServer(options: PluginServerOptions): PluginServer {
   }
 
   function ask(event: KongEvent, reply: Reply): Cancel {
+    const calls = direct.get(event)
     try {
-      event.ask((data) => reply.result({ Data: data, EventId: event.id }, endsEvent(data)))
+      event.ask((data) => {
+        if (calls === undefined) reply.result({ Data: data, EventId: event.id }, endsEvent(data))
+        else reply.direct(calls.answer(data), endsEvent(data))
+      })
     } catch (error) {
       // A call that cannot be encoded.
       logger.error('plugin fault', { plugin: event.plugin, phase: event.phase, kind: kindOf(error) })
@@ -167,6 +189,8 @@ export function createPluginServer(options: PluginServerOptions): PluginServer {
       case 'plugin.CloseInstance':
         reply.result(instances.close(argument), false)
         return undefined
+      case ACCESS:
+        return handleDirect(argument, reply)
       case SETTLE:
         void settle(argument, reply)
         return undefined

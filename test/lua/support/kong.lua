@@ -19,6 +19,9 @@ package.preload["MessagePack"] = function()
     end,
   }
 end
+package.preload["ngx.semaphore"] = function()
+  return { new = function() error("nobody waits here") end }
+end
 package.preload["kong.tools.sha256"] = function()
   return { sha256_hex = function(text) return "hash-of-" .. #text .. "-bytes" end }
 end

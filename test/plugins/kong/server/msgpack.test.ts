@@ -126,22 +126,33 @@ describe('FrameReader', () => {
 
   test('gives a frame that comes byte by byte', () => {
     const reader = new FrameReader(10_000)
-    for (const byte of frame.subarray(0, -1)) expect(reader.push(Buffer.of(byte))).toBeUndefined()
-    expect(reader.push(frame.subarray(-1))).toEqual(frame)
-    expect(reader.push(frame)).toEqual(frame)
+    for (const byte of frame.subarray(0, -1)) expect(reader.push(Buffer.of(byte))).toEqual([])
+    expect(reader.partial).toBe(true)
+    expect(reader.push(frame.subarray(-1))).toEqual([frame])
+    expect(reader.partial).toBe(false)
+    expect(reader.push(frame)).toEqual([frame])
   })
 
   test('gives a frame split at any place', () => {
     for (let cut = 1; cut < frame.length; cut++) {
       const reader = new FrameReader(10_000)
-      expect(reader.push(frame.subarray(0, cut))).toBeUndefined()
-      expect(reader.push(frame.subarray(cut))).toEqual(frame)
+      expect(reader.push(frame.subarray(0, cut))).toEqual([])
+      expect(reader.push(frame.subarray(cut))).toEqual([frame])
     }
   })
 
-  test('refuses a second frame, a wrong head and one over the cap', () => {
-    expect(() => new FrameReader(10_000).push(Buffer.concat([frame, frame]))).toThrow(FrameError)
-    expect(() => new FrameReader(10_000).push(Buffer.concat([frame, Buffer.of(0x94)]))).toThrow(FrameError)
+  test('gives frames that come together, wherever they are split', () => {
+    const three = Buffer.concat([frame, frame, frame])
+    for (let cut = 1; cut < three.length; cut++) {
+      const reader = new FrameReader(10_000)
+      const first = reader.push(three.subarray(0, cut))
+      expect(reader.partial).toBe(cut % frame.length !== 0)
+      expect([...first, ...reader.push(three.subarray(cut))]).toEqual([frame, frame, frame])
+    }
+  })
+
+  test('refuses a wrong head, of a second frame too, and one over the cap', () => {
+    expect(() => new FrameReader(10_000).push(Buffer.concat([frame, Buffer.of(0x93)]))).toThrow(FrameError)
     expect(() => new FrameReader(10_000).push(Buffer.from('GET / HTTP/1.1\r\n\r\n'))).toThrow(FrameError)
     expect(() => new FrameReader(200).push(frame)).toThrow(FrameError)
   })
@@ -153,13 +164,16 @@ describe('FrameReader', () => {
     const reader = new FrameReader(16 * 1_048_576)
     let held: ArrayBufferLike | undefined
     let moves = 0
+    let frames = 0
     for (let at = 0; at < large.length; at += 65_536) {
       const result = reader.push(large.subarray(at, at + 65_536))
       const buffer = (reader as unknown as { held: Buffer | undefined }).held?.buffer ?? held
       if (buffer !== held) moves += 1
       held = buffer
-      if (result !== undefined) expect(result.equals(large)).toBe(true)
+      for (const whole of result) expect(whole.equals(large)).toBe(true)
+      frames += result.length
     }
+    expect(frames).toBe(1)
     expect(moves).toBeLessThan(4)
   })
 })

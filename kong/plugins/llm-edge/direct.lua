@@ -1,0 +1,182 @@
+--- Runs the access phase of the pack's plugins in one message, where Kong's own way takes three: what the plugin reads
+-- goes with the event, and what it wants done comes back in one answer (`DirectAnswer` of plugins/kong/server/direct-event.ts).
+
+local channel = require "kong.plugins.llm-edge.channel"
+local cjson = require "cjson.safe"
+local msgpack = require "MessagePack"
+local refuse = require "kong.plugins.llm-edge.refuse"
+
+--- The pack's plugins, and where each leaves its entry.
+local OURS = {
+  ["llm-audit-log"] = "portcullis_llm_audit_log", ["llm-api-key"] = "portcullis_llm_api_key",
+  ["llm-scope"] = "portcullis_llm_scope", ["llm-gateway"] = "portcullis_llm_gateway",
+  ["llm-token-limit"] = "portcullis_llm_token_limit",
+}
+--- What an earlier plugin found out: `withEarlier` of plugins/kong/adapter/access.ts.
+local EARLIER = { "portcullis_llm_api_key", "portcullis_llm_scope", "portcullis_llm_gateway" }
+local METHOD = "\177portcullis.Access\145\147\219"
+local START, AND_SEEN, AND_EARLIER, FINISH = '{"facts":[{"request_id":', "},", '],"earlier":{', "}}"
+local MAX_STEPS = 100
+local FILLERS, turn = {}, 0
+for i = 0, 63 do
+  FILLERS[i] = (" "):rep(i)
+end
+local packed_number = channel.packed_number
+
+local _M = { installed = false, ENTRIES = {} }
+for _, key in pairs(OURS) do
+  _M.ENTRIES[#_M.ENTRIES + 1] = key
+end
+--- By socket: that the server there said it takes what llm-edge sends it. The stock one does not.
+local ready = {}
+--- Kong's functions by the names that its plugin servers have for them.
+local functions = {}
+
+--- The facts as members of a list of objects, which the server puts together. In pieces, because LuaJIT hashes a long
+-- string by a few samples: many that differ in an id only would share one chain of its table of strings, while pieces
+-- that are the same in many requests are one string.
+local function facts_of(facts)
+  return cjson.encode(facts.request_id), cjson.encode({
+    version = facts.version, method = facts.method, path = facts.path, query = facts.query, host = facts.host,
+    address = facts.address, headers = facts.headers, extra_headers = facts.extra_headers,
+    header_count = facts.header_count, body_in = facts.body_in, body_size = facts.body_size,
+  }), cjson.encode({
+    consumer = facts.consumer, groups = facts.groups, credential = facts.credential, route = facts.route,
+    service = facts.service,
+  })
+end
+
+--- What plugins read of the entries before theirs, as members of an object.
+local function earlier_of(shared)
+  local text
+  for _, key in ipairs(EARLIER) do
+    local entry = shared[key]
+    if type(entry) == "table" and (entry.claims or entry.identity) then
+      text = (text and text .. "," or "") .. '"' .. key .. '":'
+        .. assert(cjson.encode({ claims = entry.claims, identity = entry.identity }))
+    end
+  end
+  return text or ""
+end
+
+--- One argument of three parts: the instance, the JSON of `DirectRequest`, the body.
+local function event_message(instance, shared, request)
+  local id, seen, known = facts_of(request.facts)
+  local earlier, body = earlier_of(shared), request.body
+  local size = #START + #id + #AND_SEEN + #seen + 1 + #known + #AND_EARLIER + #earlier + #FINISH
+  return {
+    METHOD, packed_number(#instance), instance,
+    "\219", packed_number(size), START, id, AND_SEEN, seen, ",", known, AND_EARLIER, earlier, FINISH,
+    body and "\198" .. packed_number(#body) or "\192", body or "",
+  }
+end
+
+--- Of the last call of an answer: what Kong itself would send back, which is bytes for a body.
+local function step_message(event, name, result, err)
+  local method = "plugin.Step"
+  if not result and err then
+    method, result = "plugin.StepError", err
+  end
+  local bytes = name == "kong.request.get_raw_body" and result
+  local data = bytes and function(buffer) msgpack.packers.binary(buffer, bytes) end or result
+  return { msgpack.pack(method), msgpack.pack({ { EventId = event, Data = data } }) }
+end
+
+local function function_of(plugin, name)
+  if not functions[name] then
+    functions[name] = require("kong.runloop.plugin_servers.rpc.util").index_table(plugin.exposed_api, name)
+  end
+  return assert(functions[name], "a call that Kong does not know")
+end
+
+--- Does what the answer says. Returns the name of its last call and that one's result.
+local function follow(plugin, answer, body)
+  local name, result, err
+  for _, call in ipairs(answer.calls) do
+    name = call[1]
+    if name == "kong.service.request.set_raw_body" then
+      result, err = kong.service.request.set_raw_body(body)
+    else
+      result, err = function_of(plugin, name)(unpack(call, 2))
+    end
+  end
+  return name, result, err
+end
+
+--- Returns nothing once the plugin has decided; otherwise what went wrong, and whether the server has begun nothing.
+local function decide(plugin, message)
+  local socket = plugin.server_def.socket
+  for _ = 1, MAX_STEPS do
+    local text, body = channel.exchange(socket, message)
+    if not text then
+      return body or "no answer"
+    end
+    -- Space around it only varies what LuaJIT hashes it by.
+    local answer = assert(cjson.decode(text))
+    local name, result, err = follow(plugin, answer, body)
+    if not answer.event then
+      return answer.error, true
+    end
+    message = step_message(answer.event, name, result, err)
+  end
+  return "an event without an end"
+end
+
+--- Kong's own way, for which the facts need to be whole.
+local function through_kong(plugin, conf, original)
+  local request = ngx.ctx.portcullis_request
+  if request then
+    _M.complete(request.facts, request.body)
+  end
+  original(plugin, conf)
+  local entry = kong.ctx.shared[OURS[plugin.name]]
+  if type(entry) == "table" and entry.batch then
+    ready[plugin.server_def.socket] = true
+  end
+end
+
+local function access(plugin, conf, original)
+  local request, socket = ngx.ctx.portcullis_request, plugin.server_def.socket
+  local shared = kong.ctx.shared
+  -- Facts that somebody else put there are for Kong's own way to judge.
+  local possible = request and request.facts == shared.portcullis_facts and ready[socket]
+  local instance = possible and plugin.instance_callbacks.get_instance_id(plugin, conf)
+  if not instance then
+    return through_kong(plugin, conf, original)
+  end
+  local ok, fault, unbegun = pcall(decide, plugin, event_message(("%d"):format(instance), shared, request))
+  if ok and not fault then
+    return
+  end
+  ready[socket] = nil
+  if unbegun then
+    return through_kong(plugin, conf, original)
+  end
+  kong.log.err(fault)
+  return refuse(plugin.name, "policy_unavailable", "The gateway could not decide on this request.")
+end
+
+--- What only Kong's own way needs. Strings of one length share a chain of LuaJIT's table: the filler varies the message's.
+function _M.complete(facts, body)
+  turn = (turn + 1) % 64
+  facts.filler = FILLERS[turn]
+  facts.body_base64 = body and ngx.encode_base64(body)
+end
+
+--- Lays this way over that of every plugin of the pack which Kong has loaded from a plugin server. Where this Kong is made
+-- otherwise, its own way stays.
+function _M.install()
+  for _, loaded in ipairs(kong.db.plugins:get_handlers()) do
+    local plugin = loaded.handler
+    local known = type(plugin) == "table" and plugin.instance_callbacks and plugin.exposed_api and plugin.server_def
+    if known and OURS[loaded.name] and plugin.access and plugin.server_def.protocol == "MsgPack:1" then
+      local original = plugin.access
+      plugin.access = function(_, conf)
+        return access(plugin, conf, original)
+      end
+      _M.installed = true
+    end
+  end
+end
+
+return _M

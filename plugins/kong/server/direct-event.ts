@@ -1,0 +1,150 @@
+/**
+ * `portcullis.Access`: an access phase in one message (`direct.lua` of llm-edge). What the plugin would read comes with it,
+ * and what it wants done goes back in one answer. Whatever else it asks of Kong goes back with what it wanted done so
+ * far, and Kong's result comes as a step of Kong's own.
+ */
+
+import Pdk from 'kong-pdk/pdk.js'
+import { PortcullisError } from '../../../policies/errors.ts'
+import type { KongPdk } from '../adapter/pdk.ts'
+import { FACTS_KEY, isObject, varied } from '../shared-context.ts'
+import { endsEvent, type KongEvent, type ToKong } from './event.ts'
+import { RpcError } from './instances.ts'
+import type { Reply } from './server.ts'
+
+/** What `llm-edge` sends. */
+export interface DirectRequest {
+  readonly instanceId: number
+  /** `kong.ctx.shared`, of which all is here that the pack reads there. */
+  readonly shared: Readonly<Record<string, unknown>>
+}
+
+/** Text for Lua, and the bytes of a new request body, which would not survive in it. */
+export interface DirectAnswer {
+  readonly text: string
+  readonly body: Uint8Array | undefined
+}
+
+type Call = Exclude<ToKong, 'ret'>
+
+/** @throws {RpcError} when it is no such message. */
+export function readDirectRequest(argument: unknown): DirectRequest {
+  if (!Array.isArray(argument) || argument.length !== 3) throw notOne()
+  const [id, text, body] = argument as readonly unknown[]
+  const instanceId = typeof id === 'string' ? Number(id) : Number.NaN
+  if (!Number.isSafeInteger(instanceId) || typeof text !== 'string') throw notOne()
+  if (body !== null && !Buffer.isBuffer(body)) throw notOne()
+  return { instanceId, shared: readShared(text, body) }
+}
+
+function readShared(text: string, body: Buffer | null): Readonly<Record<string, unknown>> {
+  let message: unknown
+  try {
+    message = JSON.parse(text)
+  } catch {
+    throw notOne()
+  }
+  if (!isObject(message) || !Array.isArray(message.facts) || !isObject(message.earlier)) throw notOne()
+  const facts: object = Object.assign({}, ...(message.facts as readonly unknown[]))
+  return { ...message.earlier, [FACTS_KEY]: body === null ? facts : { ...facts, body } }
+}
+
+function notOne(): RpcError {
+  return new RpcError('not an access event')
+}
+
+/** What goes back in one answer. */
+export class DirectCalls {
+  private readonly calls: Call[] = []
+  private readonly event: KongEvent
+
+  constructor(event: KongEvent) {
+    this.event = event
+  }
+
+  /** Puts off a call whose result nobody needs. @throws {PortcullisError} `event_over`, and then Kong never hears of it. */
+  add(method: string, ...args: readonly unknown[]): Promise<undefined> {
+    if (this.event.ended !== undefined) return Promise.reject(new PortcullisError('event_over', 'Kong waits no longer'))
+    this.calls.push({ Method: method, Args: args })
+    return DONE
+  }
+
+  /** All that was put off, and what ends the answer. */
+  answer(last: ToKong): DirectAnswer {
+    if (last !== 'ret') this.calls.push(last)
+    const calls = this.calls.splice(0)
+    const body = calls.find(({ Method }) => Method === SET_BODY)?.Args[0]
+    const text = JSON.stringify({
+      ...(endsEvent(last) ? {} : { event: this.event.id }),
+      calls: calls.map(({ Method, Args }) => (Method === SET_BODY ? [Method] : [Method, ...Args])),
+    })
+    return { text: varied(text), body: body instanceof Uint8Array ? body : undefined }
+  }
+}
+
+const DONE = Promise.resolve(undefined)
+const SET_BODY = 'kong.service.request.set_raw_body'
+
+/** A reply to `llm-edge`: in its form, whatever is answered. */
+export function directReply(reply: Reply): Reply {
+  const error = (message: string): void =>
+    reply.direct({ text: JSON.stringify({ error: message, calls: [] }), body: undefined }, false)
+  return {
+    direct: reply.direct,
+    error,
+    result(value, last) {
+      const data = isObject(value) ? value.Data : undefined
+      if (isObject(data) && Array.isArray(data.Args)) {
+        const calls = [[data.Method, ...(data.Args as readonly unknown[])]]
+        reply.direct({ text: JSON.stringify({ calls }), body: undefined }, last)
+      } else error('no such method')
+    },
+  }
+}
+
+/** Kong's plugin API over what came with the event; what it cannot answer goes the long way through kong-pdk. */
+export function directPdk(event: KongEvent, calls: DirectCalls, { shared }: DirectRequest): KongPdk {
+  let pdk: KongPdk | undefined
+  const throughKong = (): KongPdk => {
+    pdk ??= new Pdk(event.pipe).kong as unknown as KongPdk
+    return pdk
+  }
+  return {
+    direct: true,
+    ctx: {
+      shared: {
+        get: (key) => Promise.resolve(Object.hasOwn(shared, key) ? shared[key] : undefined),
+        set: (key, value) => calls.add('kong.ctx.shared.set', key, value),
+      },
+    },
+    service: {
+      request: {
+        setRawBody: (body) => calls.add(SET_BODY, body),
+        setHeaders: (headers) => calls.add('kong.service.request.set_headers', headers),
+        clearHeader: (name) => calls.add('kong.service.request.clear_header', name),
+      },
+    },
+    response: {
+      setHeaders: (headers) => calls.add('kong.response.set_headers', headers),
+      async exit(status, body, headers) {
+        event.pipe.put({ Method: 'kong.response.exit', Args: [status, body, headers] })
+      },
+    },
+    log: {
+      err: (message) => calls.add('kong.log.err', message),
+      serialize: () => throughKong().log.serialize(),
+    },
+    get request() {
+      return throughKong().request
+    },
+    get client() {
+      return throughKong().client
+    },
+    get router() {
+      return throughKong().router
+    },
+    get nginx() {
+      return throughKong().nginx
+    },
+  }
+}
