@@ -12,6 +12,7 @@ import { helperModels, isRedirected, redirectedBy } from '../scope/redirects.ts'
 import type { Facts } from './keys.ts'
 import { globMatches, UNKNOWN_MODEL } from './match.ts'
 import { hasOverrides } from './overrides.ts'
+import { assertWholeReply } from './partial-reply.ts'
 import type { LlmToolkit } from './toolkit.ts'
 
 /** `models`: all that may answer, {@link UNKNOWN_MODEL} among them when nobody can tell; none when there is no model. */
@@ -53,6 +54,7 @@ export async function readRequest(exchange: Exchange, options: ReadOptions, llm:
   if (COUNTED_METHODS.has(method) || operation?.read === true)
     return { kind: 'counted', models: operation?.model === undefined ? [] : [operation.model] }
   if (operation?.protocol === undefined) throw unmetered('Nobody can meter this method and path.')
+  await assertWholeReply(exchange, operation.protocol)
   assertUncompressed(await exchange.header('content-encoding'))
   assertJsonType(await exchange.header('content-type'))
   const bytes = await exchange.body()

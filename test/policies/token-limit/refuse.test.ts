@@ -6,6 +6,11 @@ import { chat, exchange, forwardedBody, type RequestParts, remaining, rule, setU
 
 const LIMITS = [rule(), rule({ name: 'calls', count: 'requests', limit: 3 })]
 
+const GEMINI: RequestParts = {
+  path: '/v1beta/models/gemini-2.5-flash:generateContent',
+  body: { contents: [{ parts: [{ text: 'Hi' }] }] },
+}
+
 const UNREADABLE: readonly (readonly [what: string, code: string, parts: RequestParts])[] = [
   ['an unknown path', 'unmetered_operation', { path: '/v1/unknown' }],
   ['a path that only ends like one', 'unmetered_operation', { path: '/evil/v1/chat/completions' }],
@@ -62,6 +67,15 @@ const UNREADABLE: readonly (readonly [what: string, code: string, parts: Request
     'unsupported_encoding',
     { headers: { 'content-type': 'application/json; charset =utf-16' } },
   ],
+  ['a reply without its usage', 'invalid_request', { ...GEMINI, query: ['fields'] }],
+  ['the same by its other name', 'invalid_request', { ...GEMINI, query: ['alt', '$fields'] }],
+  ['the same in a header', 'invalid_request', { ...GEMINI, headers: { 'x-goog-fieldmask': 'candidates' } }],
+  ['a reply that is a script', 'invalid_request', { ...GEMINI, query: ['callback'] }],
+  [
+    'a reply without its usage from an API that Google makes compatible',
+    'invalid_request',
+    { path: '/v1beta/openai/chat/completions', query: ['Fields'] },
+  ],
   ['a budget that a router puts over it', 'invalid_request', { body: chat({ extra_body: { max_tokens: 9 } }) }],
   ['candidates that it does', 'invalid_request', { body: chat({ extraBody: { deep: [{ N: 9 }] } }) }],
   ['a stream without usage that it does', 'invalid_request', { body: chat({ 'extra-body': { stream_options: {} } }) }],
@@ -91,6 +105,12 @@ describe('what cannot be metered', () => {
     expect((await refused({ body: chat({ n: 1e9, max_tokens: 1 }) })).status).toBeGreaterThanOrEqual(400)
     const models = Array.from({ length: 20 }, (_, index) => `m${index}`)
     expect((await refused({ body: chat({ models }) })).code).toBe('invalid_request')
+  })
+
+  it('lets Gemini’s clients ask for the reply as they need it', async () => {
+    const { passed } = setUp({ limits: [rule({ limit: 1_000_000 })] })
+    await passed({ ...GEMINI, query: ['alt', 'key', '$alt', 'prettyPrint'] })
+    await passed({ query: ['fields'] })
   })
 
   it('accepts JSON in its other clothes', async () => {
