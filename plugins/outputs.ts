@@ -226,13 +226,41 @@ async function post(request: Parameters<Outputs['post']>[0]): Promise<PostReply>
       redirect: 'manual',
       signal: AbortSignal.timeout(request.timeoutMs),
     })
-    await reply.body?.cancel()
   } catch (error) {
     const why = error instanceof Error && error.name === 'TimeoutError' ? 'did not answer in time' : 'cannot be reached'
     throw new PortcullisError('collector_unreachable', `The collector ${why}.`)
   }
+  const json = await jsonOf(reply)
   const seconds = Number(reply.headers.get('retry-after') ?? Number.NaN)
-  return { status: reply.status, ...(seconds >= 0 ? { retryAfterMs: seconds * 1000 } : {}) }
+  return {
+    status: reply.status,
+    ...(seconds >= 0 ? { retryAfterMs: seconds * 1000 } : {}),
+    ...(json === undefined ? {} : { json }),
+  }
+}
+
+/** More than any collector has to say. */
+const MAX_JSON_BYTES = 65_536
+
+/** Undefined also when the rest of the reply does not come in time. */
+async function jsonOf({ headers, body }: Response): Promise<string | undefined> {
+  const pieces: Uint8Array[] = []
+  let size = 0
+  try {
+    if (!/^application\/json\b/i.test(headers.get('content-type') ?? '')) {
+      await body?.cancel()
+      return undefined
+    }
+    for await (const piece of body ?? []) {
+      size += piece.length
+      if (size > MAX_JSON_BYTES) return undefined
+      pieces.push(piece)
+    }
+  } catch {
+    // The status has come, and counts: posting again would only write everything twice.
+    return undefined
+  }
+  return Buffer.concat(pieces).toString()
 }
 
 const reopeners = new Set<() => void>()

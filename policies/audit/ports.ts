@@ -50,13 +50,15 @@ export interface PostReply {
   readonly status: number
   /** From `retry-after`, in milliseconds. */
   readonly retryAfterMs?: number
+  /** Text of a reply in JSON, when it has at most 64 KiB. */
+  readonly json?: string
 }
 
 export interface Outputs {
   readonly files: Files
   /** Appends to this process's standard output without blocking it; resolves once it is written. */
   writeStdout(bytes: Uint8Array): Promise<void>
-  /** Posts and throws the reply's body away. @throws when no reply comes in time. Follows no redirect. */
+  /** Posts. @throws when no reply comes in time. Follows no redirect. */
   post(request: PostRequest): Promise<PostReply>
   /** Calls `listener` when files should be closed and opened again (SIGHUP). Returns its removal. */
   onReopen(listener: () => void): () => void

@@ -339,6 +339,30 @@ describe('a collector', () => {
     expect(`${failure}${JSON.stringify(failure)}${(failure as Error).stack}`).not.toMatch(/secret|127\.0\.0\.1/)
   })
 
+  it('may say in JSON what became of the records, but not at any length', async () => {
+    const json = '{"partialSuccess":{"rejectedLogRecords":"2"}}'
+    const replies = [json, `"${'x'.repeat(65_534)}"`, `"${'x'.repeat(65_535)}"`, '']
+    const { url } = await collector((request, response) => {
+      const type = request.url === '/text' ? 'text/plain' : 'application/json; charset=utf-8'
+      response.writeHead(200, { 'content-type': type }).end(replies.shift())
+    })
+    const request = { url, headers: {}, body: Buffer.from('x'), timeoutMs: 5_000 }
+    expect(await systemOutputs.post(request)).toEqual({ status: 200, json })
+    expect((await systemOutputs.post(request)).json).toHaveLength(65_536)
+    expect(await systemOutputs.post(request)).toEqual({ status: 200 })
+    expect(await systemOutputs.post(request)).toEqual({ status: 200, json: '' })
+    replies.push(json)
+    expect(await systemOutputs.post({ ...request, url: new URL('/text', url).href })).toEqual({ status: 200 })
+  })
+
+  it('that never ends its answer has given it all the same: nothing is posted twice', async () => {
+    const { url } = await collector((_request, response) => {
+      response.writeHead(200, { 'content-type': 'application/json' }).write('{')
+    })
+    const request = { url, headers: {}, body: Buffer.from('x'), timeoutMs: 200 }
+    expect(await systemOutputs.post(request)).toEqual({ status: 200 })
+  })
+
   it('may say when to come again', async () => {
     const { url } = await collector((_request, response) => void response.writeHead(429, { 'retry-after': '7' }).end())
     const request = { url, headers: {}, body: Buffer.from('x'), timeoutMs: 1_000 }

@@ -6,7 +6,7 @@
 import type { Clock, Logger, Random } from '../../policy.ts'
 import { onInquiry, publish } from '../../telemetry.ts'
 import type { AuditRecord } from '../record.ts'
-import { Refused, RetryLater, type Target } from './target.ts'
+import { PartlyRefused, Refused, RetryLater, type Target } from './target.ts'
 
 export interface AuditSink {
   /** Takes a record at once. Never throws and never waits; when there is no room the record is lost and counted. */
@@ -131,7 +131,12 @@ export function createSink(options: QueueOptions): AuditSink {
       taken(batch.slice(0, delivered))
       recovered()
     } catch (error) {
-      if (error instanceof Refused) {
+      if (error instanceof PartlyRefused) {
+        unreported -= reported
+        taken(batch.slice(0, error.taken))
+        recovered()
+        lose(error.lost)
+      } else if (error instanceof Refused) {
         taken(batch)
         failed(error)
         failures = 0

@@ -8,6 +8,18 @@ export class Refused extends PortcullisError {
   override name = 'Refused'
 }
 
+/** So many lines, from the first on, were taken; some of them are lost all the same, and nobody says which. */
+export class PartlyRefused extends PortcullisError {
+  override name = 'PartlyRefused'
+  readonly taken: number
+  readonly lost: number
+  constructor(code: string, message: string, { taken, lost }: Pick<PartlyRefused, 'taken' | 'lost'>) {
+    super(code, message)
+    this.taken = taken
+    this.lost = lost
+  }
+}
+
 /** Try again, but not before. */
 export class RetryLater extends PortcullisError {
   override name = 'RetryLater'
@@ -29,7 +41,8 @@ export interface Target {
   /**
    * Delivers lines (JSON objects without a line break) in order, at least the first.
    * @returns how many.
-   * @throws {Refused} when they can never be delivered; {RetryLater} or anything else to be asked again with the same.
+   * @throws {Refused} when they can never be delivered; {PartlyRefused} when some cannot; {RetryLater} or anything else to
+   * be asked again with the same.
    */
   deliver(lines: readonly string[]): Promise<number>
   /** Nothing waits any more: lets go of what others may need. */

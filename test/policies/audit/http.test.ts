@@ -4,7 +4,7 @@ import { otlpLogs } from '../../../policies/audit/otlp.ts'
 import type { PostReply } from '../../../policies/audit/ports.ts'
 import { auditRecordSchema } from '../../../policies/audit/schema.ts'
 import { type HttpOptions, httpTarget } from '../../../policies/audit/sinks/http.ts'
-import { Refused, RetryLater } from '../../../policies/audit/sinks/target.ts'
+import { PartlyRefused, Refused, RetryLater } from '../../../policies/audit/sinks/target.ts'
 import { createDisk, createOutputs, makeRecord } from './support.ts'
 
 const OPTIONS: HttpOptions = {
@@ -74,6 +74,36 @@ describe('a collector', () => {
   it.each([400, 409, 415, 422])('that answers %i gets no second look at the same records', async (status) => {
     const { target } = stage(() => ({ status }))
     await expect(target.deliver(LINES)).rejects.toBeInstanceOf(Refused)
+  })
+
+  it.each<[string, string | undefined, number]>([
+    ['a number', '{"partialSuccess":{"rejectedLogRecords":2,"errorMessage":"collector-secret"}}', 2],
+    ['text, as protobuf writes large numbers', '{"partialSuccess":{"rejectedLogRecords":"1"}}', 1],
+    ['more than there were', '{"partialSuccess":{"rejectedLogRecords":"99"}}', 3],
+  ])('that takes OTLP logs in part says how many are lost, as %s', async (_name, json, lost) => {
+    const { target } = stage(() => ({ status: 200, ...(json === undefined ? {} : { json }) }), { format: 'otlp' })
+    const fault = await target.deliver(LINES).catch((error: unknown) => error)
+    expect(fault).toBeInstanceOf(PartlyRefused)
+    expect(fault).toMatchObject({ code: 'otlp_partial_success', taken: 3, lost })
+    expect(`${fault}`).not.toContain('collector-secret')
+  })
+
+  it.each([
+    '{}',
+    '{"partialSuccess":{}}',
+    '{"partialSuccess":{"rejectedLogRecords":"0","errorMessage":"all is well"}}',
+    '{"partialSuccess":{"rejectedLogRecords":-1}}',
+    '{"partialSuccess":[]}',
+    'null',
+    '<html>',
+    '',
+  ])('that takes OTLP logs may answer %j', async (json) => {
+    expect(await stage(() => ({ status: 200, json }), { format: 'otlp' }).target.deliver(LINES)).toBe(3)
+  })
+
+  it('of NDJSON is not asked about OTLP', async () => {
+    const json = '{"partialSuccess":{"rejectedLogRecords":2}}'
+    expect(await stage(() => ({ status: 200, json })).target.deliver(LINES)).toBe(3)
   })
 
   it('that calls a batch too large gets halves, down to one record', async () => {

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { type AuditSink, createSink, type QueueOptions } from '../../../policies/audit/sinks/queue.ts'
-import { Refused, RetryLater, type Target } from '../../../policies/audit/sinks/target.ts'
+import { PartlyRefused, Refused, RetryLater, type Target } from '../../../policies/audit/sinks/target.ts'
 import { createLines, createTestClock, makeRecord, settle } from './support.ts'
 
 interface Stage {
@@ -65,7 +65,7 @@ describe('the queue of a sink', () => {
   it('delivers in order and once, however often the sink fails, and counts what did not fit', async () => {
     await fc.assert(
       fc.asyncProperty(
-        fc.array(fc.constantFrom('ok', 'part', 'fail', 'later', 'refuse'), { maxLength: 30 }),
+        fc.array(fc.constantFrom('ok', 'part', 'fail', 'later', 'refuse', 'lose'), { maxLength: 30 }),
         fc.array(fc.integer({ min: 0, max: 40 }), { minLength: 1, maxLength: 20 }),
         async (script, bursts) => {
           const got: string[] = []
@@ -81,6 +81,13 @@ describe('the queue of a sink', () => {
                 if (step === 'refuse') {
                   refused += batch.length
                   throw new Refused('bad', 'x')
+                }
+                if (step === 'lose') {
+                  // All but the first, which carries the report.
+                  got.push(...idsOf(batch.slice(0, 1)))
+                  reported += droppedIn(batch.slice(0, 1))[0] ?? 0
+                  refused += batch.length - 1
+                  throw new PartlyRefused('some', 'x', { taken: batch.length, lost: batch.length - 1 })
                 }
                 const taken = step === 'part' ? batch.slice(0, Math.ceil(batch.length / 2)) : batch
                 got.push(...idsOf(taken))
