@@ -33,6 +33,9 @@ const CONTENT = new Set(
 /** Members that hold encoded media, by the protocols' own names. */
 const MEDIA = new Set('data file_data b64_json bytes image_url url audio inlineData'.split(' '))
 const DATA_URL = /^data:([\w.+-]{1,40}\/[\w.+-]{1,80})?[^,]{0,100},/
+/** Words are shorter than the lines of anything encoded; what begins with one needs no further look. */
+const SHORTEST_LINE = 32
+const WORDS = /^\s*\S{1,31}\s+\S/
 const BASE64 = /^[A-Za-z0-9+/_-]+={0,2}$/
 
 interface Walk {
@@ -68,7 +71,10 @@ function media(key: string, value: string, mime: string | undefined): string | u
   }
   const named = MEDIA.has(key) && (mime !== undefined || value.length >= 64)
   if (!named && value.length < SHORTEST_DATA) return undefined
-  const sample = value.replace(/\s/g, '')
+  if (WORDS.test(value)) return undefined
+  const lines = value.trim().split(/\s+/)
+  if (lines.slice(0, -1).some((line) => line.length < SHORTEST_LINE)) return undefined
+  const sample = lines.join('')
   if (sample.length < 16 || !BASE64.test(sample)) return undefined
   const type = mime ?? 'application/octet-stream'
   return `[${mediaKind(type)} ${type} ${Math.floor((sample.length * 3) / 4)} bytes]`

@@ -109,6 +109,22 @@ test('images, audio and files become placeholders with type and size', () => {
   }
 })
 
+test('a long text of plain words is no file, however many there are; base64 in lines is one', () => {
+  const words = 'tell me of the sea and of the ships that went out on it '.repeat(40).trim()
+  const body = {
+    messages: [{ role: 'user', content: words }],
+    data: words,
+    file_data: 'a few words about nothing at all '.repeat(9),
+  }
+  expect(redactBody(body)).toEqual({ body, findings: [] })
+  const encoded = Buffer.from(Array.from({ length: 900 }, (_, at) => (at * 37) % 251)).toString('base64')
+  for (const columns of [64, 76])
+    for (const end of ['\n', '\r\n', ' '])
+      expect(redactBody({ content: encoded.replace(new RegExp(`.{${columns}}`, 'g'), `$&${end}`) }).body).toEqual({
+        content: '[FILE application/octet-stream 900 bytes]',
+      })
+})
+
 test("a member's name is context for its value", () => {
   const { body } = redactBody({
     input: {
