@@ -74,6 +74,11 @@ export function sealPath(path: string): string {
   return `${path}.chain`
 }
 
+/** Whoever writes the file, its seal or its rotated ones holds this lock. */
+export function lockPath(path: string): string {
+  return `${path}.lock`
+}
+
 export function writeSeal({ start, head }: ChainSeal, key: string): string {
   const body = { version: 1, start: plain(start), head: plain(head) }
   return `${JSON.stringify({ ...body, mac: sealMac(body, key) })}\n`

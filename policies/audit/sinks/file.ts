@@ -4,7 +4,7 @@
  */
 
 import type { ChainPoint } from '../chain.ts'
-import { sealLine } from '../chain.ts'
+import { lockPath, sealLine } from '../chain.ts'
 import type { AppendFile, Outputs } from '../ports.ts'
 import { type ChainKeeper, keepChain } from './file-chain.ts'
 import { pruneRotated, rotatedName } from './file-rotation.ts'
@@ -51,7 +51,7 @@ export function fileTarget(options: FileOptions, tools: FileTools): Target {
   })
 
   async function open(): Promise<Opened> {
-    const unlock = await files.lock(`${options.path}.lock`)
+    const unlock = await files.lock(lockPath(options.path))
     if (unlock === undefined)
       throw new RetryLater('audit_file_locked', 'Another process writes this file.', LOCKED_RETRY_MS)
     let file: AppendFile | undefined

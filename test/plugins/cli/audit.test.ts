@@ -1,5 +1,14 @@
 import { spawnSync } from 'node:child_process'
-import { chmodSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  chownSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
@@ -152,6 +161,88 @@ describe('portcullis audit verify', () => {
     )
     expect([status, JSON.parse(stdout).records]).toEqual([0, 12])
   })
+})
+
+describe('portcullis audit checkpoint', () => {
+  const env = { PORTCULLIS_AUDIT_KEY: CHAIN_KEY }
+  const checkpoint = (args: readonly string[]) => call(['audit', 'checkpoint', ...args], env)
+  const rotated = () => files().filter((name) => name !== path)
+
+  beforeEach(async () => {
+    await write(12, 40)
+    expect(rotated().length).toBeGreaterThan(3)
+  })
+
+  it('lets whole old files be deleted by hand, and the rest verifies, also after the gateway went on', async () => {
+    const old = rotated().slice(0, 2)
+    const { code, out } = await checkpoint(old)
+    expect([code, out]).toEqual([
+      EXIT.ok,
+      expect.stringMatching(/^\d+ records, whole, head \d+:[0-9a-f]{64}\n.*may be deleted\n$/),
+    ])
+    expect((await verify(files())).code).toBe(EXIT.ok)
+    for (const name of old) rmSync(name)
+    expect((await verify(files())).out).toContain(', whole, head 52:')
+    await write(52, 3)
+    expect((await verify(files())).out).toContain(', whole, head 55:')
+    // What is not behind the checkpoint is still missed.
+    expect((await verify(files().slice(1))).out).toMatch(/no_start|no_end/)
+    expect(readdirSync(folder).filter((name) => /lock|tmp/.test(name))).toEqual([])
+  })
+
+  it('says so again for files that may be deleted already', async () => {
+    const old = rotated().slice(0, 2)
+    await checkpoint(old)
+    const seal = readFileSync(`${path}.chain`, 'utf8')
+    expect((await checkpoint(old.slice(0, 1))).code).toBe(EXIT.ok)
+    expect(readFileSync(`${path}.chain`, 'utf8')).toBe(seal)
+  })
+
+  it('leaves the chain as it is when a file was altered, or one before it is missing', async () => {
+    const seal = readFileSync(`${path}.chain`, 'utf8')
+    const [oldest = '', next = ''] = rotated()
+    expect((await checkpoint([next])).out).toContain('no_start')
+    const bytes = readFileSync(oldest)
+    bytes[20] = 0x21
+    writeFileSync(oldest, bytes)
+    const { code, out } = await checkpoint([oldest])
+    expect([code, out]).toEqual([EXIT.findings, expect.stringContaining('edited')])
+    expect(out).not.toContain('may be deleted')
+    expect(readFileSync(`${path}.chain`, 'utf8')).toBe(seal)
+  })
+
+  it('waits for who writes the file, and gives up in the end', async () => {
+    const release = await systemOutputs.files.lock(`${path}.lock`)
+    const waiting = checkpoint(rotated().slice(0, 1))
+    await new Promise((resolve) => setTimeout(resolve, 50))
+    await release?.()
+    expect((await waiting).code).toBe(EXIT.ok)
+    const held = await systemOutputs.files.lock(`${path}.lock`)
+    const { code, err } = await call(
+      ['audit', 'checkpoint', '--wait-ms', '30', rotated()[1] ?? '', rotated()[0] ?? ''],
+      env,
+    )
+    expect([code, err]).toEqual([EXIT.failed, expect.stringContaining('another process writes')])
+    await held?.()
+  })
+
+  it.each<[string, () => readonly string[], RegExp]>([
+    ['the file that is still written to', () => [path], /still written to/],
+    ['files of several audit files', () => [...rotated(), `${path}.other.20261123T100000Z-0001`], /of one audit file/],
+    ['a chain without a seal', () => ['/no/such/audit.ndjson.20261123T100000Z-0001'], /no seal/],
+  ])('cannot do it with %s', async (_name, args, message) => {
+    const { code, err } = await checkpoint(args())
+    expect([code, err]).toEqual([EXIT.failed, expect.stringMatching(message)])
+  })
+
+  it.skipIf(process.getuid?.() !== 0)(
+    'is not for another user than the gateway’s, who could not read the seal then',
+    async () => {
+      chownSync(`${path}.chain`, 1234, 1234)
+      const { code, err } = await checkpoint(rotated().slice(0, 1))
+      expect([code, err]).toEqual([EXIT.failed, expect.stringContaining('sudo -u #1234')])
+    },
+  )
 })
 
 it('portcullis audit schema prints the JSON Schema', async () => {
