@@ -6,7 +6,7 @@
  * Redis in the same rounds.
  */
 
-import { fork, spawn } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -22,6 +22,7 @@ import { median } from '../harness.ts'
 import { generator, load, type Measured } from './load.ts'
 import { countRoundTrips, type RoundTrips } from './round-trips.ts'
 import { LIMITER, type Route, routesIn } from './routes.ts'
+import { startUpstream, upstreamName } from './upstream.ts'
 
 const CONNECTIONS = [1, 8, 32] as const
 
@@ -53,7 +54,7 @@ async function main(): Promise<void> {
   chmodSync(folder, 0o777)
   const chosen = chooseRoutes(routesIn(folder), values.routes)
   await startRedis(resources)
-  await startUpstream(resources)
+  resources.defer(await startUpstream(UPSTREAM_PORT, folder))
   const routes = Object.fromEntries(Object.entries(chosen).map(([name, { options }]) => [name, options]))
   const config = configOf(`http://127.0.0.1:${UPSTREAM_PORT}`, routes)
   const bearer = { username: 'bench', keyauth_credentials: [{ key: `Bearer ${KEYS.alice}` }] }
@@ -136,7 +137,9 @@ function report(
       toLimiter: median(rate(route).map((value, round) => value / (rate(LIMITER)[round] ?? Number.NaN))),
     }))
   })
-  console.log(`load by ${generator}, prompts of ${BODY.length} bytes, one Kong worker, medians of all rounds`)
+  console.log(
+    `load by ${generator}, upstream ${upstreamName}, prompts of ${BODY.length} bytes, one Kong worker, medians of all rounds`,
+  )
   console.log('connections  requests/s  p50 ms  p99 ms  x limiter  RPC  Redis  plugins')
   for (const { connections, route, requestsPerSecond, p50, p99, toLimiter, rpc, redis } of table)
     console.log(
@@ -179,15 +182,6 @@ async function startRedis(resources: AsyncDisposableStack): Promise<void> {
     await once(redis, 'exit')
   })
   await until('Redis listens', () => listens(REDIS_PORT, '127.0.0.1'), 10_000)
-}
-
-async function startUpstream(resources: AsyncDisposableStack): Promise<void> {
-  const upstream = fork(new URL('upstream.ts', import.meta.url).pathname, [String(UPSTREAM_PORT)])
-  resources.defer(async () => {
-    upstream.disconnect()
-    await once(upstream, 'exit')
-  })
-  await once(upstream, 'message')
 }
 
 await main()
