@@ -78,7 +78,7 @@ async function run(args: readonly string[]) {
 
 function replyHeader(request: KongRequest, name: string): string | undefined {
   const entry = request.shared.get(entryKey('llm-token-limit')) as PluginEntry | undefined
-  const headers = JSON.parse(entry?.reply_headers ?? '[]') as [string, string][]
+  const headers = JSON.parse(String(entry?.reply_headers ?? '[]')) as [string, string][]
   return new Map(headers).get(name)
 }
 const limitHeader = (request: KongRequest) => replyHeader(request, 'x-ratelimit-limit-tokens')

@@ -143,6 +143,7 @@ describe('an event', () => {
         result: (value) => {
           id = (value as { Id: number }).Id
         },
+        direct: expect.unreachable,
         error: expect.unreachable,
       },
     )
