@@ -143,7 +143,7 @@ describe('an event', () => {
         result: (value) => {
           id = (value as { Id: number }).Id
         },
-        direct: expect.unreachable,
+        direct: () => expect.unreachable(),
         error: expect.unreachable,
       },
     )
@@ -156,6 +156,7 @@ describe('an event', () => {
           result: (value) => {
             if ((value as { Data: { Method: string } }).Data.Method === 'kong.response.exit') exits += 1
           },
+          direct: () => expect.unreachable(),
           error: expect.unreachable,
         },
       )
@@ -185,7 +186,11 @@ describe('an event that Kong cannot go on with', () => {
   test('of a process before: access is refused, log is an error', async () => {
     const { server } = await start({})
     const answers: unknown[] = []
-    const reply = { result: (value: unknown) => answers.push(value), error: (text: string) => answers.push(text) }
+    const reply = {
+      result: (value: unknown) => answers.push(value),
+      direct: () => expect.unreachable(),
+      error: (text: string) => answers.push(text),
+    }
     server.handle('plugin.Step', { EventId: 1_000_000, Data: 'x' }, reply)
     server.handle('plugin.Step', { EventId: 1_000_001, Data: 'x' }, reply)
     expect(answers[0]).toEqual({ Data: REFUSAL, EventId: 1_000_000 })
@@ -359,6 +364,7 @@ describe('an instance', () => {
         { Name: 'probe', Config: '{}' },
         {
           result: (value) => ids.add((value as { Id: number }).Id),
+          direct: () => expect.unreachable(),
           error: expect.unreachable,
         },
       )
