@@ -225,7 +225,11 @@ describe('an event that Kong cannot go on with', () => {
       },
     })
     const results: Array<{ Data: { Method: string }; EventId: number }> = []
-    const reply = { result: (value: unknown) => results.push(value as never), error: expect.unreachable }
+    const reply = {
+      result: (value: unknown) => results.push(value as never),
+      direct: () => expect.unreachable(),
+      error: expect.unreachable,
+    }
     server.handle('plugin.StartInstance', { Name: 'probe', Config: '{}' }, reply)
     const { Id: id } = results.shift() as unknown as { Id: number }
     server.handle('plugin.HandleEvent', { InstanceId: id, EventName: 'access' }, reply)
@@ -245,7 +249,11 @@ describe('an event that Kong cannot go on with', () => {
       },
     })
     const results: Array<{ Data: unknown; EventId: number }> = []
-    const reply = { result: (value: unknown) => results.push(value as never), error: expect.unreachable }
+    const reply = {
+      result: (value: unknown) => results.push(value as never),
+      direct: () => expect.unreachable(),
+      error: expect.unreachable,
+    }
     server.handle('plugin.StartInstance', { Name: 'probe', Config: '{}' }, reply)
     const { Id: id } = results.shift() as unknown as { Id: number }
     server.handle('plugin.HandleEvent', { InstanceId: id, EventName: 'access' }, reply)
