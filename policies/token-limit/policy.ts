@@ -32,6 +32,18 @@ interface Judged {
   readonly report: Report
 }
 
+/** A request that the store has judged. */
+interface Concluding {
+  readonly id: string
+  readonly asked: Asked
+  readonly askers: readonly Asker[]
+  readonly result: ReserveResult
+  /** What it holds, when it was admitted. */
+  readonly held: Held | undefined
+  readonly asking: Report
+  readonly wouldRefuse: Reject | undefined
+}
+
 export function createTokenLimit(llm: LlmToolkit): TokenLimitPolicy {
   return { name: NAME, fields, check, create: (config, deps) => createInstance(config, deps, llm) }
 }
@@ -64,34 +76,41 @@ function createInstance(config: TokenLimitConfig, deps: Deps, llm: LlmToolkit) {
     const id = deps.random.id()
     const reserving = store.reserve({ id, claims: askers.map(({ claim }) => claim) })
     const result = reserving instanceof Promise ? await reserving : reserving
+    const held = result.admitted
+      ? hold(askers, result, asked, estimate, { learnedBy, ...(caller === undefined ? {} : { caller }) })
+      : undefined
+    try {
+      return conclude({ id, asked, askers, result, held, asking, wouldRefuse })
+    } catch (error) {
+      // The request will not be forwarded, so nothing may stay reserved for it.
+      if (held !== undefined) await settleHeld(id, held, { ended: 'not_forwarded' }, settling)
+      throw error
+    }
+  }
+
+  /** What the caller is told of what the store decided. */
+  function conclude({ id, asked, askers, result, held, asking, wouldRefuse }: Concluding): Judged {
     const report = watched('decision') ? { ...asking, limits: limitsOf(askers, result) } : asking
     const refusal = refusalOf(askers, result, asked, deps.clock.now())
-    if (!result.admitted) {
+    if (held === undefined) {
       if (refusal === undefined) return { decision: NO_ROOM, report }
       return { decision: refusal.reject, report: { ...report, rule: refusal.rule } }
     }
-    const held = hold(askers, result, asked, estimate, { learnedBy, ...(caller === undefined ? {} : { caller }) })
     const reserved = held.call?.estimated ?? { input: 0, output: 0 }
-    try {
-      const shown = askers.flatMap((asker, index) => {
-        const claimed = result.claims[index]
-        return claimed === undefined || asker.claim.shadow ? [] : [standingOf(asker, claimed)]
-      })
-      const passed = pass(
-        {
-          ...(asked.kind === 'metered' ? forwarding(asked, result, cutAt(askers, result, asked)) : {}),
-          replyHeaders: limitHeaders(shown, dialectOf(asked), deps.clock.now()),
-          reservation: { id, policy: NAME, estimated: reserved, data: held },
-        },
-        wouldRefuse ?? refusal?.reject,
-      )
-      const ruled = refusal === undefined ? {} : { rule: refusal.rule }
-      return { decision: passed, report: { ...report, reserved, ...ruled } }
-    } catch (error) {
-      // The request will not be forwarded, so nothing may stay reserved for it.
-      await settleHeld(id, held, { ended: 'not_forwarded' }, settling)
-      throw error
-    }
+    const shown = askers.flatMap((asker, index) => {
+      const claimed = result.claims[index]
+      return claimed === undefined || asker.claim.shadow ? [] : [standingOf(asker, claimed)]
+    })
+    const passed = pass(
+      {
+        ...(asked.kind === 'metered' ? forwarding(asked, result, cutAt(askers, result, asked)) : {}),
+        replyHeaders: limitHeaders(shown, dialectOf(asked), deps.clock.now()),
+        reservation: { id, policy: NAME, estimated: reserved, data: held },
+      },
+      wouldRefuse ?? refusal?.reject,
+    )
+    const ruled = refusal === undefined ? {} : { rule: refusal.rule }
+    return { decision: passed, report: { ...report, reserved, ...ruled } }
   }
 
   /** `enforce_stream`: the least output that an enforced rule reserved. */

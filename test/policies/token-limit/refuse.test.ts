@@ -241,6 +241,33 @@ describe('faults', () => {
     await expect(decide()).rejects.toThrow()
   })
 
+  it('after a reservation give it back', async () => {
+    const settled: unknown[] = []
+    const store: LimitStore = {
+      ...brokenStore(),
+      reserve: async ({ claims }) => ({
+        admitted: true,
+        claims: claims.map(({ key }) => ({
+          key,
+          at: 1,
+          epoch: 1,
+          reserved: 5,
+          remaining: 5,
+          resetMs: Number.NaN,
+          retryAfterMs: 5,
+        })),
+      }),
+      settle: async (settlement) => {
+        settled.push(settlement)
+        return true
+      },
+    }
+    const limits = [rule({ mode: 'shadow' })]
+    const body = { model: 'm', max_tokens: 5, messages: [{ role: 'user', content: 'Hi' }] }
+    await expect(setUp({ limits }, { store }).decide({ path: '/v1/messages', body })).rejects.toThrow(RangeError)
+    expect(settled).toHaveLength(1)
+  })
+
   it('refuses when the store refuses without a reason', async () => {
     const store: LimitStore = {
       ...brokenStore(),
