@@ -4,13 +4,14 @@ import { nextTick } from 'node:process'
 import type { Cluster, Command, Redis } from 'ioredis'
 import { PortcullisError } from '../../errors.ts'
 import type { Clock, Random } from '../../policy.ts'
-import { publish, watched } from '../../telemetry.ts'
+import { watched } from '../../telemetry.ts'
 import type { RedisConfig } from './config.ts'
 import { createDeadline } from './deadline.ts'
-import { failureOf, RedisFailure, refusalOf } from './failure.ts'
+import { failureOf, isUnknownScript, RedisFailure, refusalOf } from './failure.ts'
 import { slotOf } from './keys.ts'
 import { clusterNodes, clusterOptions, describeRedis, redisOptions } from './options.ts'
 import type { Script } from './scripts.ts'
+import { createTiming } from './timing.ts'
 
 export type Argument = string | number
 
@@ -105,6 +106,7 @@ export function connectRedis(config: RedisConfig, deps: ConnectionDeps): RedisCo
   let closed = false
   let corked = 0
   let lastError = 'not_connected'
+  const time = createTiming(clock, name)
   const deadline = createDeadline(clock, config.command_timeout_ms)
 
   async function start(): Promise<void> {
@@ -196,23 +198,6 @@ export function connectRedis(config: RedisConfig, deps: ConnectionDeps): RedisCo
     else deadline.watchFor(command, withinMs)
     if (watched('command')) time(command.promise, label)
     return command.promise
-  }
-
-  function time(answer: Promise<unknown>, command: string): void {
-    const started = clock.monotonic()
-    const tell = (failed: { readonly failure?: string }) =>
-      publish('command', () => ({
-        store: 'redis',
-        node: name,
-        command,
-        durationMs: clock.monotonic() - started,
-        ...failed,
-      }))
-    answer.then(
-      () => tell({}),
-      // One that does not know the script yet has answered, too.
-      (error: unknown) => tell(isUnknownScript(error) ? {} : { failure: reasonOf(error) }),
-    )
   }
 
   function explained(error: unknown): Error {
@@ -334,18 +319,6 @@ function nothing(): void {}
 
 function raise(failure: unknown): never {
   throw failure
-}
-
-/** In a word that holds no argument. */
-function reasonOf(error: unknown): string {
-  if (error instanceof RedisFailure) return error.reason
-  const failure = failureOf(error)
-  return failure instanceof RedisFailure ? failure.reason : failure.code
-}
-
-/** Since a restart or `SCRIPT FLUSH`; nothing has run. */
-function isUnknownScript(error: unknown): boolean {
-  return error instanceof Error && error.message.startsWith('NOSCRIPT')
 }
 
 /** The code of a system or Redis error; nothing that could hold an argument. */

@@ -54,6 +54,11 @@ export function failureOf(error: unknown): RedisFailure | PortcullisError {
   return new RedisFailure('connection_lost', true)
 }
 
+/** Since a restart or `SCRIPT FLUSH`; nothing has run. */
+export function isUnknownScript(error: unknown): boolean {
+  return error instanceof Error && error.message.startsWith('NOSCRIPT')
+}
+
 /** The code of an error reply; only letters, so that nothing of the command can be in it. */
 function codeOf(message: string): string {
   return /^[A-Z]{2,20}\b/.exec(message)?.[0] ?? 'unknown error'

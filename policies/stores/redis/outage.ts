@@ -250,12 +250,13 @@ export function createOutage(deps: OutageDeps): Outage {
     get standings() {
       const unused = { name: connection.nodeOf(`${prefix}nodes`), down: false }
       const used = nodes.size === 0 ? [unused] : [...nodes.values()]
-      const waiting = pending.hashes().map((hash) => nodeAt(hash).name)
+      const waiting = new Map<string, number>()
+      for (const node of pending.hashes().map(connection.nodeOf)) waiting.set(node, (waiting.get(node) ?? 0) + 1)
       return used.map(({ name, down }) => ({
         store: 'redis',
         node: name,
         up: !down && connection.refusal === undefined,
-        pending: waiting.filter((node) => node === name).length,
+        pending: waiting.get(name) ?? 0,
       }))
     },
     async close() {
