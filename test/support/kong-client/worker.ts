@@ -22,6 +22,8 @@ export interface Worker {
   readonly rpc: ReturnType<typeof createRpc>
   access(request: KongRequest, plugin: PluginConfig): Promise<PhaseEnd>
   log(request: KongRequest, plugin: PluginConfig): Promise<PhaseEnd>
+  /** The server's id of this plugin, which is started when it is not. @throws {LuaError} */
+  instanceId(plugin: PluginConfig): Promise<number>
   /** Seeds the cache of instances, as if this worker had started one before. */
   rememberInstance(plugin: PluginConfig, instanceId: number): void
   /** Errors that Kong wrote to its log, newest last. */
@@ -95,6 +97,7 @@ export function createWorker(options: RpcOptions): Worker {
     rpc,
     access: (request, plugin) => handleEvent(request, 'access', plugin),
     log: (request, plugin) => handleEvent(request, 'log', plugin),
+    instanceId,
     rememberInstance(plugin, id) {
       instances.set(plugin.id, { id: Promise.resolve(id), seq: plugin.seq, plugin: plugin.plugin })
     },

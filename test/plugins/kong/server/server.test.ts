@@ -358,7 +358,12 @@ describe('an instance', () => {
   ])('%s %j is an error: %s', async (method, argument, expected) => {
     const { server, logged } = await start({})
     let message: string | undefined
-    server.handle(method, argument, { result: expect.unreachable, error: (text) => (message = text) })
+    const reply = {
+      result: expect.unreachable,
+      direct: () => expect.unreachable(),
+      error: (text: string) => (message = text),
+    }
+    server.handle(method, argument, reply)
     expect(message).toBe(expected)
     expect(logged()).not.toContain('sk-secret')
   })

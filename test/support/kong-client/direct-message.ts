@@ -1,0 +1,109 @@
+/** What `kong/plugins/llm-edge/direct.lua` and `channel.lua` send, byte for byte, and how they read what comes back. */
+
+import { Encoder } from '@msgpack/msgpack'
+import { FACTS_KEY } from '../../../plugins/kong/shared-context.ts'
+import { pack } from './lua.ts'
+
+/** Members of the facts that go in one piece. */
+const SEEN = [
+  'version',
+  'method',
+  'path',
+  'query',
+  'host',
+  'address',
+  'headers',
+  'extra_headers',
+  'header_count',
+  'body_in',
+  'body_size',
+] as const
+const KNOWN = ['consumer', 'groups', 'credential', 'route', 'service'] as const
+const EARLIER = ['portcullis_llm_api_key', 'portcullis_llm_scope', 'portcullis_llm_gateway'] as const
+const ANSWER_HEAD = 19
+
+type Table = Readonly<Record<string, unknown>>
+
+/** From its method on. */
+export function accessMessage(
+  instance: number,
+  shared: ReadonlyMap<string, unknown>,
+  body: Uint8Array | undefined,
+): Buffer {
+  const facts = shared.get(FACTS_KEY) as Table
+  const parts = [{ request_id: facts.request_id }, pick(facts, SEEN), pick(facts, KNOWN)].map(luaJson)
+  const earlier = EARLIER.flatMap((key) => {
+    const entry = (shared.get(key) ?? {}) as Table
+    const told = pick(entry, ['claims', 'identity'])
+    return Object.keys(told).length === 0 ? [] : [`"${key}":${luaJson(told)}`]
+  })
+  const text = Buffer.from(`{"facts":[${parts.join(',')}],"earlier":{${earlier.join(',')}}}`)
+  return Buffer.concat([
+    Buffer.of(0xb1),
+    Buffer.from('portcullis.Access'),
+    Buffer.of(0x91, 0x93),
+    sized(0xdb, Buffer.from(String(instance))),
+    sized(0xdb, text),
+    body === undefined ? Buffer.of(0xc0) : sized(0xc6, body),
+  ])
+}
+
+/** The result of an answer's last call, as Kong itself would send it back. */
+export function stepMessage(event: number, result: unknown, error?: string): Buffer {
+  const encoder = new Encoder()
+  const method = error === undefined ? 'plugin.Step' : 'plugin.StepError'
+  const argument = pack({ Data: error ?? result, EventId: event })
+  return Buffer.concat([encoder.encode(method), encoder.encode([argument])])
+}
+
+/** A request of MessagePack-RPC. */
+export function withHead(id: number, message: Uint8Array): Buffer {
+  const head = Buffer.from([0x94, 0, 0xce, 0, 0, 0, 0])
+  head.writeUInt32BE(id, 3)
+  return Buffer.concat([head, message])
+}
+
+export interface DirectReply {
+  readonly id: number
+  readonly text: string
+  readonly body: Buffer | undefined
+}
+
+/** The first answer in what came, and the rest; undefined while it is not whole. @throws when it is no answer. */
+export function readReply(bytes: Buffer): { readonly reply: DirectReply; readonly rest: Buffer } | undefined {
+  if (bytes.length < ANSWER_HEAD) return undefined
+  const size = bytes.readUInt32BE(10)
+  const total = bytes.readUInt32BE(15)
+  if (bytes.readUIntBE(0, 3) !== 0x9401ce || size > total) throw new Error('not an answer')
+  const end = ANSWER_HEAD + total
+  if (bytes.length < end) return undefined
+  const text = bytes.toString('utf8', ANSWER_HEAD, ANSWER_HEAD + size)
+  const body = total === size ? undefined : Buffer.from(bytes.subarray(ANSWER_HEAD + size, end))
+  return { reply: { id: bytes.readUInt32BE(3), text, body }, rest: bytes.subarray(end) }
+}
+
+function sized(type: number, bytes: Uint8Array): Buffer {
+  const head = Buffer.from([type, 0, 0, 0, 0])
+  head.writeUInt32BE(bytes.length, 1)
+  return Buffer.concat([head, bytes])
+}
+
+function pick(from: Table, names: readonly string[]): Table {
+  return Object.fromEntries(names.flatMap((name) => (from[name] === undefined ? [] : [[name, from[name]]])))
+}
+
+/** JSON as test/lua/support/json.lua writes it: in which order Kong's own writes members is nobody's concern. */
+function luaJson(value: unknown): string {
+  if (typeof value === 'string') return `"${value.replace(CONTROL, escaped)}"`
+  if (typeof value !== 'object' || value === null) return JSON.stringify(value)
+  if (Array.isArray(value)) return value.length === 0 ? '{}' : `[${value.map(luaJson).join(',')}]`
+  const members = Object.entries(value).map(([key, member]) => `${luaJson(key)}:${luaJson(member)}`)
+  return `{${members.sort().join(',')}}`
+}
+
+// biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is escaped.
+const CONTROL = /[\u0000-\u001f\u007f"\\]/g
+
+function escaped(character: string): string {
+  return `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`
+}
