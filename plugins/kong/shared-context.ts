@@ -55,6 +55,7 @@ export const FACT_HEADERS = [
   'helicone-target-url',
   'transfer-encoding',
   'upgrade',
+  'x-goog-fieldmask',
   'x-http-method',
   'x-http-method-override',
   'x-method-override',
@@ -138,6 +139,8 @@ export interface PluginEntry {
   readonly reply_headers?: string | ReadonlyArray<readonly [name: string, value: string]>
   /** JSON text of a {@link TapWire} for body_filter; absent: the reply passes untouched. `llm-edge` log removes it. */
   readonly tap?: string
+  /** Stands for `tap`, which `llm-edge` puts in its place when it knows it. Only on its way there. */
+  readonly tap_id?: string
   /** Protocol of the plan's tap, by which its report is read. */
   readonly protocol?: string
   /** JSON text of the reservations. Opaque to Lua. */
@@ -248,10 +251,10 @@ export interface EntryParts {
   readonly pluginId: string
   readonly replyHeaders: Readonly<Record<string, string>>
   /** Text and protocol of a {@link TapWire}. */
-  readonly tap: { readonly protocol: string; readonly text: string } | undefined
+  readonly tap: { readonly protocol: string; readonly text: string; readonly id?: string } | undefined
   readonly reservations: readonly Reservation[]
-  /** The entry goes to Lua as JSON itself. */
-  readonly direct?: boolean
+  /** Set where the entry goes to Lua as JSON itself. */
+  readonly direct?: { knowsTap(id: string): boolean } | undefined
   readonly batch?: boolean
   readonly observes?: boolean
   readonly claims?: Claims | undefined
@@ -269,7 +272,7 @@ export function makeEntry(parts: EntryParts): PluginEntry {
     ...(replyHeaders.length === 0
       ? {}
       : { reply_headers: parts.direct ? replyHeaders : varied(JSON.stringify(replyHeaders)) }),
-    ...(parts.tap === undefined ? {} : { tap: parts.tap.text, protocol: parts.tap.protocol }),
+    ...tapOf(parts),
     ...(parts.reservations.length === 0 ? {} : { reservations: varied(JSON.stringify(parts.reservations)) }),
     ...(parts.claims === undefined ? {} : { claims: JSON.stringify(parts.claims) }),
     ...(parts.batch ? { batch: true as const } : {}),
@@ -278,6 +281,13 @@ export function makeEntry(parts: EntryParts): PluginEntry {
     ...(parts.wouldReject === undefined || parts.wouldReject.length === 0 ? {} : { would_reject: parts.wouldReject }),
     ...(parts.verdicts === undefined || parts.verdicts.length < 2 ? {} : { verdicts: JSON.stringify(parts.verdicts) }),
   }
+}
+
+function tapOf({ tap, direct }: EntryParts): Pick<PluginEntry, 'tap' | 'tap_id' | 'protocol'> {
+  if (tap === undefined) return {}
+  const { protocol, text, id } = tap
+  if (direct === undefined || id === undefined) return { tap: text, protocol }
+  return direct.knowsTap(id) ? { tap_id: id, protocol } : { tap: text, tap_id: id, protocol }
 }
 
 /**

@@ -15,8 +15,9 @@ local OURS = {
 --- What an earlier plugin found out: `withEarlier` of plugins/kong/adapter/access.ts.
 local EARLIER = { "portcullis_llm_api_key", "portcullis_llm_scope", "portcullis_llm_gateway" }
 local METHOD = "\177portcullis.Access\145\147\219"
-local START, AND_SEEN, AND_EARLIER, FINISH = '{"facts":[{"request_id":', "},", '],"earlier":{', "}}"
-local MAX_STEPS = 100
+local START, AND_SEEN, AND_EARLIER = '{"facts":[{"request_id":', "},", '],"earlier":{'
+local AND_TAPS, FINISH = '},"taps":"', '"}'
+local MAX_STEPS, MAX_TAPS = 100, 50
 local FILLERS, turn = {}, 0
 for i = 0, 63 do
   FILLERS[i] = (" "):rep(i)
@@ -29,6 +30,8 @@ for _, key in pairs(OURS) do
 end
 --- By socket: that the server there said it takes what llm-edge sends it. The stock one does not.
 local ready = {}
+--- Texts of taps by their ids, so that each comes once: a route has few, and each is longer than all the rest of an entry.
+local taps, tap_count, tap_ids = {}, 0, ""
 --- Kong's functions by the names that its plugin servers have for them.
 local functions = {}
 
@@ -63,10 +66,10 @@ end
 local function event_message(instance, shared, request)
   local id, seen, known = facts_of(request.facts)
   local earlier, body = earlier_of(shared), request.body
-  local size = #START + #id + #AND_SEEN + #seen + 1 + #known + #AND_EARLIER + #earlier + #FINISH
+  local size = #START + #id + #AND_SEEN + #seen + 1 + #known + #AND_EARLIER + #earlier + #AND_TAPS + #tap_ids + #FINISH
   return {
     METHOD, packed_number(#instance), instance,
-    "\219", packed_number(size), START, id, AND_SEEN, seen, ",", known, AND_EARLIER, earlier, FINISH,
+    "\219", packed_number(size), START, id, AND_SEEN, seen, ",", known, AND_EARLIER, earlier, AND_TAPS, tap_ids, FINISH,
     body and "\198" .. packed_number(#body) or "\192", body or "",
   }
 end
@@ -89,11 +92,25 @@ local function function_of(plugin, name)
   return assert(functions[name], "a call that Kong does not know")
 end
 
+--- Puts the text of a tap in the place of its id, or remembers it by that.
+local function resolve_tap(entry)
+  local id = entry.tap_id
+  if not entry.tap then
+    entry.tap = assert(taps[id], "a tap that nobody told of")
+  elseif not taps[id] and tap_count < MAX_TAPS then
+    taps[id], tap_count, tap_ids = entry.tap, tap_count + 1, tap_ids .. " " .. id
+  end
+  entry.tap_id = nil
+end
+
 --- Does what the answer says. Returns the name of its last call and that one's result.
 local function follow(plugin, answer, body)
   local name, result, err
   for _, call in ipairs(answer.calls) do
     name = call[1]
+    if type(call[3]) == "table" and call[3].tap_id then
+      resolve_tap(call[3])
+    end
     if name == "kong.service.request.set_raw_body" then
       result, err = kong.service.request.set_raw_body(body)
     else

@@ -6,7 +6,7 @@ local MAX_PACKED_BODY = 65536
 local HEADERS = {
   "accept", "accept-encoding", "anthropic-beta", "anthropic-version", "azureml-model-deployment", "connection",
   "content-encoding", "content-length", "content-type", "helicone-fallbacks", "helicone-openai-api-base",
-  "helicone-target-url", "transfer-encoding", "upgrade", "x-http-method", "x-http-method-override",
+  "helicone-target-url", "transfer-encoding", "upgrade", "x-goog-fieldmask", "x-http-method", "x-http-method-override",
   "x-method-override", "x-original-url", "x-portkey-azure-deployment-id", "x-portkey-config",
   "x-portkey-custom-host", "x-portkey-provider", "x-portkey-virtual-key", "x-rewrite-url",
 }
@@ -41,6 +41,12 @@ local function pick(headers, extra)
     end
   end
   return shown, total
+end
+
+--- Without a pattern, which LuaJIT does not compile.
+local function before_query(uri)
+  local mark = uri:find("?", 1, true)
+  return mark and uri:sub(1, mark - 1) or uri
 end
 
 local function entity(from)
@@ -130,7 +136,7 @@ return function(conf)
     version = 1,
     request_id = ngx.var.kong_request_id,
     method = ngx.req.get_method(),
-    path = ngx.var.upstream_uri:match("^[^?]*"),
+    path = before_query(ngx.var.upstream_uri),
     query = ngx.var.args and (ngx.var.args:gsub("=[^&;?]*", "")) or nil,
     host = ngx.var.host,
     address = kong.client.get_forwarded_ip(),

@@ -12,15 +12,17 @@ local MAX_PLANS = 100
 
 local LlmEdge = { PRIORITY = 949, VERSION = "0.1.0" }
 
---- Calls `use` with every entry that a plugin wrote for this request.
-local function each_entry(use)
-  local shared = kong.ctx.shared
-  for _, key in ipairs(direct.ENTRIES) do
-    local entry = shared[key]
+--- What the plugins of this request wrote.
+local function entries_of(shared)
+  local entries
+  for i = 1, #direct.ENTRIES do
+    local entry = shared[direct.ENTRIES[i]]
     if type(entry) == "table" and entry.mark then
-      use(entry)
+      entries = entries or {}
+      entries[#entries + 1] = entry
     end
   end
+  return entries
 end
 
 function LlmEdge.init_worker()
@@ -103,20 +105,26 @@ local function stricter(one, other)
   return plan
 end
 
+--- Sends the headers that a plugin asked for. Returns the plan of its tap and of those before it.
+local function follow(entry, plan)
+  local headers = entry.reply_headers
+  headers = type(headers) == "string" and assert(cjson.decode(headers)) or headers
+  for i = 1, headers and #headers or 0 do
+    ngx.header[headers[i][1]] = headers[i][2]
+  end
+  return entry.tap and stricter(plan, plan_of(entry.tap)) or plan
+end
+
 function LlmEdge.header_filter()
-  local plan
-  each_entry(function(entry)
-    local ok, err = pcall(function()
-      local headers = entry.reply_headers
-      for _, header in ipairs(type(headers) == "string" and assert(cjson.decode(headers)) or headers or {}) do
-        ngx.header[header[1]] = header[2]
-      end
-      plan = entry.tap and stricter(plan, plan_of(entry.tap)) or plan
-    end)
-    if not ok then
-      kong.log.err("could not follow the reply: ", err)
+  local entries, plan = entries_of(kong.ctx.shared), nil
+  for i = 1, entries and #entries or 0 do
+    local ok, found = pcall(follow, entries[i], plan)
+    if ok then
+      plan = found
+    else
+      kong.log.err("could not follow the reply: ", found)
     end
-  end)
+  end
   if plan then
     local ok, err = pcall(begin_tap, plan)
     if not ok then
@@ -148,6 +156,11 @@ function LlmEdge.body_filter()
   kong.ctx.plugin.ended = kong.ctx.plugin.ended or eof
 end
 
+--- Of nginx's list of every try's status, mostly one.
+local function last_number(text)
+  return text and (tonumber(text) or tonumber(text:match("(%d+)%D*$")))
+end
+
 --- How the request ended: `Report` of plugins/kong/shared-context.ts. nginx calls a reply complete even when the
 -- upstream broke off, but then its last piece never came; it does not when the client left.
 local function report(state)
@@ -160,7 +173,7 @@ local function report(state)
     status = status,
     source = kong.response.get_source(),
     contacted = var.upstream_addr ~= nil,
-    upstream_status = tonumber((var.upstream_status or ""):match("(%d+)%D*$")),
+    upstream_status = last_number(var.upstream_status),
     completed = sent and whole or false,
     broken_by = not sent and "client" or not whole and "upstream" or nil,
     tap = state and state.report,
@@ -172,11 +185,13 @@ function LlmEdge.log()
   if state and state.report.fault then
     kong.log.err("the reply was delivered unobserved: ", state.report.fault)
   end
-  local ended, entries = report(state), nil
-  each_entry(function(entry)
+  local shared = kong.ctx.shared
+  local ended, entries, told = report(state), entries_of(shared), nil
+  for i = 1, entries and #entries or 0 do
+    local entry = entries[i]
     entry.report, entry.reply_headers, entry.tap = ended, nil, nil
-    entries = entries or {}
-    entries[#entries + 1] = {
+    told = told or {}
+    told[i] = {
       plugin = entry.mark.plugin,
       protocol = entry.protocol,
       reservations = entry.reservations,
@@ -185,17 +200,16 @@ function LlmEdge.log()
       claims = entry.claims,
       identity = entry.identity,
     }
-  end)
-  local shared = kong.ctx.shared
-  shared.portcullis_ending = { version = 1, report = ended, refusal = shared.portcullis_refusal, entries = entries }
-  each_entry(function(entry)
-    if entry.batch then
-      local ok, fault = pcall(settle.take_over, entry, shared.portcullis_ending)
+  end
+  shared.portcullis_ending = { version = 1, report = ended, refusal = shared.portcullis_refusal, entries = told }
+  for i = 1, entries and #entries or 0 do
+    if entries[i].batch then
+      local ok, fault = pcall(settle.take_over, entries[i], shared.portcullis_ending)
       if not ok then
         kong.log.err("the settlement is left to Kong: ", fault)
       end
     end
-  end)
+  end
 end
 
 return LlmEdge

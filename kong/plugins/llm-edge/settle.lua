@@ -25,7 +25,7 @@ local function place_in_log_phase(name)
   local queue, place = (ngx.ctx.plugins or {}).log or {}, nil
   for i = 2, queue[0] or 0, 2 do
     local found = queue[i - 1].name
-    if found:find("^ai%-") then
+    if found:sub(1, 3) == "ai-" then
       return nil
     end
     place = found == name and i or place

@@ -160,7 +160,7 @@ async function letThrough(kong: KongPdk, verdict: PassVerdict, seen: Seen, optio
       replyHeaders: withEdge ? verdict.replyHeaders : {},
       tap: verdict.tap === undefined || !withEdge ? undefined : tapText(verdict.tap),
       reservations: verdict.reservations,
-      direct: kong.direct === true,
+      direct: kong.direct,
       batch: withEdge && options.settlesBatches,
       observes: options.pipeline.observes,
       claims: verdict.claims,

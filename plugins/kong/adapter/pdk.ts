@@ -24,8 +24,11 @@ export interface KongCredential {
 }
 
 export interface KongPdk {
-  /** What it is told goes to Kong as JSON, not call by call. */
-  readonly direct?: true
+  /** Set where what it is told goes to Kong as JSON, not call by call. */
+  readonly direct?: {
+    /** Whether Kong's worker has seen the text of a tap with this id. */
+    knowsTap(id: string): boolean
+  }
   readonly ctx: {
     readonly shared: {
       get(key: string): Promise<unknown>

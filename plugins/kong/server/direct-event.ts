@@ -17,6 +17,8 @@ export interface DirectRequest {
   readonly instanceId: number
   /** `kong.ctx.shared`, of which all is here that the pack reads there. */
   readonly shared: Readonly<Record<string, unknown>>
+  /** Ids of the taps whose text Kong's worker knows, with a space between them. */
+  readonly taps: string
 }
 
 /** Text for Lua, and the bytes of a new request body, which would not survive in it. */
@@ -34,10 +36,10 @@ export function readDirectRequest(argument: unknown): DirectRequest {
   const instanceId = typeof id === 'string' ? Number(id) : Number.NaN
   if (!Number.isSafeInteger(instanceId) || typeof text !== 'string') throw notOne()
   if (body !== null && !Buffer.isBuffer(body)) throw notOne()
-  return { instanceId, shared: readShared(text, body) }
+  return { instanceId, ...readMessage(text, body) }
 }
 
-function readShared(text: string, body: Buffer | null): Readonly<Record<string, unknown>> {
+function readMessage(text: string, body: Buffer | null): Pick<DirectRequest, 'shared' | 'taps'> {
   let message: unknown
   try {
     message = JSON.parse(text)
@@ -45,8 +47,10 @@ function readShared(text: string, body: Buffer | null): Readonly<Record<string, 
     throw notOne()
   }
   if (!isObject(message) || !Array.isArray(message.facts) || !isObject(message.earlier)) throw notOne()
+  if (typeof message.taps !== 'string') throw notOne()
   const facts: object = Object.assign({}, ...(message.facts as readonly unknown[]))
-  return { ...message.earlier, [FACTS_KEY]: body === null ? facts : { ...facts, body } }
+  const shared = { ...message.earlier, [FACTS_KEY]: body === null ? facts : { ...facts, body } }
+  return { shared, taps: message.taps }
 }
 
 function notOne(): RpcError {
@@ -103,14 +107,14 @@ export function directReply(reply: Reply): Reply {
 }
 
 /** Kong's plugin API over what came with the event; what it cannot answer goes the long way through kong-pdk. */
-export function directPdk(event: KongEvent, calls: DirectCalls, { shared }: DirectRequest): KongPdk {
+export function directPdk(event: KongEvent, calls: DirectCalls, { shared, taps }: DirectRequest): KongPdk {
   let pdk: KongPdk | undefined
   const throughKong = (): KongPdk => {
     pdk ??= new Pdk(event.pipe).kong as unknown as KongPdk
     return pdk
   }
   return {
-    direct: true,
+    direct: { knowsTap: (id) => taps.includes(id) },
     ctx: {
       shared: {
         get: (key) => Promise.resolve(Object.hasOwn(shared, key) ? shared[key] : undefined),

@@ -8,6 +8,8 @@ import { decode, FrameError } from './msgpack-decode.ts'
 import { encode, encodeText } from './msgpack-encode.ts'
 import { ACCESS, type PluginServer, type Reply, shownMethod } from './server.ts'
 
+/** Answers in one write at most: Kong's worker should not wait for many while it could go on with the first. */
+const TOGETHER = 4
 /** To `llm-edge`: an answer to nobody. */
 const GO_AWAY = encodeText(0, '{}', undefined)
 
@@ -118,7 +120,15 @@ export function createListener(options: ListenerOptions): Listener {
       violate(connection, error instanceof FrameError ? error.message : 'an internal fault')
       return
     }
-    for (const request of requests) dispatch(connection, request)
+    dispatchAll(connection, requests, 0)
+  }
+
+  /** One after the other, each with all that it does at once: the first answers go out while the others are decided. */
+  function dispatchAll(connection: Connection, requests: readonly Request[], from: number): void {
+    const request = requests[from]
+    if (request === undefined) return
+    dispatch(connection, request)
+    if (from + 1 < requests.length) process.nextTick(dispatchAll, connection, requests, from + 1)
   }
 
   function dispatch(connection: Connection, request: Request): void {
@@ -155,15 +165,17 @@ export function createListener(options: ListenerOptions): Listener {
   /** Sends with what else is answered in this turn: a write costs as much as a decision. */
   function post(connection: Connection, answer: Buffer): void {
     connection.outbox.push(answer)
-    if (connection.outbox.length > 1) return
-    process.nextTick(() => {
-      const answers = connection.outbox
-      connection.outbox = []
-      if (closing) answers.push(GO_AWAY)
-      const [only] = answers
-      if (!connection.socket.destroyed)
-        connection.socket.write(answers.length === 1 && only !== undefined ? only : Buffer.concat(answers))
-    })
+    if (connection.outbox.length >= TOGETHER) flush(connection)
+    else if (connection.outbox.length === 1) setImmediate(flush, connection)
+  }
+
+  function flush(connection: Connection): void {
+    const answers = connection.outbox
+    const [only] = answers
+    if (only === undefined || connection.socket.destroyed) return
+    connection.outbox = []
+    if (closing) answers.push(GO_AWAY)
+    connection.socket.write(answers.length === 1 ? only : Buffer.concat(answers))
   }
 
   function violate(connection: Connection, reason: string): void {
