@@ -9,6 +9,19 @@ local settle = require "kong.plugins.llm-edge.settle"
 local CONF = { __plugin_id = "id-1", limit = 5 }
 local sockets = 0
 
+--- The message with every record's reservations in their place.
+local function whole(message, held)
+  local at = 1
+  for _, record in ipairs(message.records) do
+    if record.held_bytes then
+      record.reservations = held:sub(at, at + record.held_bytes - 1)
+      at, record.held_bytes = at + record.held_bytes, nil
+    end
+  end
+  check.equal(at, #held + 1)
+  return message
+end
+
 --- A server that answers each message as `answers` says, in turn; nil is a connection refused. Returns what happened.
 local function server(answers)
   sockets = sockets + 1
@@ -36,7 +49,8 @@ local function server(answers)
         return answer and true, not answer and "connection refused" or nil
       end,
       send = function(_, text)
-        seen.messages[#seen.messages + 1] = json.decode(json.decode(text)[4][1])
+        local argument = json.decode(text)[4][1]
+        seen.messages[#seen.messages + 1] = whole(json.decode(argument[1]), argument[2])
         return #text
       end,
       receiveany = function() return answer end,

@@ -80,19 +80,20 @@ local function read_all(channel)
       if head:sub(1, 3) ~= ANSWER_START or size > total or total > MAX_ANSWER then
         return fail(channel, "not an answer")
       end
-      local text
-      text, err = connection:receive(total)
-      if not text then
+      local text, following
+      text, err = connection:receive(size)
+      if text and total > size then
+        following, err = connection:receive(total - size)
+      end
+      if not text or err then
         return fail(channel, err)
       end
       local id = number_at(head, 4)
       if id == GO_AWAY then
         leave(channel)
         channel.wake:post()
-      elseif size == total then
-        answer(channel, id, text)
       else
-        answer(channel, id, text:sub(1, size), text:sub(size + 1))
+        answer(channel, id, text, following)
       end
     elseif err ~= "timeout" or (partial and partial ~= "") then
       return fail(channel, err)

@@ -74,11 +74,12 @@ local function event_message(instance, shared, request)
   }
 end
 
---- Of the last call of an answer: what Kong itself would send back, which is bytes for a body.
+--- Of the last call of an answer: what Kong itself would send back, which is bytes for a body. By a name of its own, since
+-- it may be the first message of a connection, which tells the server how to read all others there.
 local function step_message(event, name, result, err)
-  local method = "plugin.Step"
+  local method = "portcullis.Step"
   if not result and err then
-    method, result = "plugin.StepError", err
+    method, result = "portcullis.StepError", err
   end
   local bytes = name == "kong.request.get_raw_body" and result
   local data = bytes and function(buffer) msgpack.packers.binary(buffer, bytes) end or result
@@ -103,15 +104,28 @@ local function resolve_tap(entry)
   entry.tap_id = nil
 end
 
---- Does what the answer says. Returns the name of its last call and that one's result.
-local function follow(plugin, answer, body)
-  local name, result, err
+--- The next of the bytes behind an answer, and where those after it begin.
+local function next_part(bytes, at, part)
+  local after = at + part.bytes
+  return (at == 1 and after == #bytes + 1) and bytes or bytes:sub(at, after - 1), after
+end
+
+--- Does what the answer says, of whose bytes the calls take one part after the other. Returns the name of its last call and
+-- that one's result.
+local function follow(plugin, answer, bytes)
+  local at, name, result, err = 1, nil, nil, nil
   for _, call in ipairs(answer.calls) do
+    local entry = call[3]
     name = call[1]
-    if type(call[3]) == "table" and call[3].tap_id then
-      resolve_tap(call[3])
+    if type(entry) == "table" and entry.tap_id then
+      resolve_tap(entry)
+    end
+    if type(entry) == "table" and entry.reservations then
+      entry.reservations, at = next_part(bytes, at, entry.reservations)
     end
     if name == "kong.service.request.set_raw_body" then
+      local body
+      body, at = next_part(bytes, at, call[2])
       result, err = kong.service.request.set_raw_body(body)
     else
       result, err = function_of(plugin, name)(unpack(call, 2))
@@ -124,13 +138,13 @@ end
 local function decide(plugin, message)
   local socket = plugin.server_def.socket
   for _ = 1, MAX_STEPS do
-    local text, body = channel.exchange(socket, message)
+    local text, bytes = channel.exchange(socket, message)
     if not text then
-      return body or "no answer"
+      return bytes or "no answer"
     end
     -- Space around it only varies what LuaJIT hashes it by.
     local answer = assert(cjson.decode(text))
-    local name, result, err = follow(plugin, answer, body)
+    local name, result, err = follow(plugin, answer, bytes)
     if not answer.event then
       return answer.error, true
     end

@@ -67,13 +67,19 @@ local function seen_of(name, ending)
   }
 end
 
+local function bytes_of(text)
+  return function(buffer)
+    msgpack.packers.binary(buffer, text)
+  end
+end
+
 --- Sends one request of MessagePack-RPC; returns its result, or nil and why not.
-local function call(socket, text)
+local function call(socket, text, held)
   local connection = ngx.socket.tcp()
   connection:settimeouts(TIMEOUT_MS, TIMEOUT_MS, TIMEOUT_MS)
   local ok, err = connection:connect("unix:" .. socket)
   if ok then
-    ok, err = connection:send(msgpack.pack({ 0, 0, "portcullis.Settle", { text } }))
+    ok, err = connection:send(msgpack.pack({ 0, 0, "portcullis.Settle", { { text, bytes_of(held) } } }))
   end
   if not ok then
     return nil, err
@@ -102,19 +108,20 @@ local function next_batch(queue)
   return batch
 end
 
+--- The records as JSON; and behind it the reservations, in which there is nothing to escape.
 local function message(batch, with_configs)
-  local records, configs = {}, setmetatable({}, cjson.array_mt)
+  local records, held, configs = {}, {}, setmetatable({}, cjson.array_mt)
   for i, item in ipairs(batch) do
-    records[i] = item.record
+    records[i], held[i] = item.record, item.held
     configs[i] = with_configs and { plugin = item.record.plugin, config = assert(cjson.encode(item.config)) } or nil
   end
-  return assert(cjson.encode({ version = 1, records = records, configs = configs }))
+  return assert(cjson.encode({ version = 1, records = records, configs = configs })), table.concat(held)
 end
 
 --- About as long as the record's JSON.
 local function size_of(record)
   local tap = record.report.tap or {}
-  local bytes = 500 + #(record.reservations or "") + #(tap.usage_json or "")
+  local bytes = 500 + (record.held_bytes or 0) + #(tap.usage_json or "")
   for _, event in ipairs(tap.events or {}) do
     bytes = bytes + #event
   end
@@ -195,7 +202,7 @@ function _M.take_over(entry, ending)
       plugin = name,
       plugin_id = entry.mark.plugin_id,
       protocol = entry.protocol,
-      reservations = entry.reservations,
+      held_bytes = entry.reservations and #entry.reservations,
       report = entry.report,
       seen = entry.observes and seen_of(name, ending) or nil,
     }
@@ -208,7 +215,10 @@ function _M.take_over(entry, ending)
       queue.busy = true
     end
     queue.tail = queue.tail + 1
-    queue[queue.tail] = { record = record, bytes = size_of(record), config = log_phase[place], since = ngx.now() }
+    queue[queue.tail] = {
+      record = record, held = entry.reservations or "", bytes = size_of(record), config = log_phase[place],
+      since = ngx.now(),
+    }
   end
   log_phase[place - 1] = TAKEN_OVER
 end

@@ -160,7 +160,8 @@ async function letThrough(kong: KongPdk, verdict: PassVerdict, seen: Seen, optio
       replyHeaders: withEdge ? verdict.replyHeaders : {},
       tap: verdict.tap === undefined || !withEdge ? undefined : tapText(verdict.tap),
       reservations: verdict.reservations,
-      direct: kong.direct,
+      // Of kong-pdk's object every member is a function that calls Kong.
+      direct: typeof kong.direct === 'object' ? kong.direct : undefined,
       batch: withEdge && options.settlesBatches,
       observes: options.pipeline.observes,
       claims: verdict.claims,

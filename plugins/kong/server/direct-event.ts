@@ -21,10 +21,10 @@ export interface DirectRequest {
   readonly taps: string
 }
 
-/** Text for Lua, and the bytes of a new request body, which would not survive in it. */
+/** Text for Lua, and what goes behind it: bytes that would not survive in it, or cost more there. */
 export interface DirectAnswer {
   readonly text: string
-  readonly body: Uint8Array | undefined
+  readonly bytes: readonly Uint8Array[]
 }
 
 type Call = Exclude<ToKong, 'ret'>
@@ -76,23 +76,34 @@ export class DirectCalls {
   /** All that was put off, and what ends the answer. */
   answer(last: ToKong): DirectAnswer {
     if (last !== 'ret') this.calls.push(last)
-    const calls = this.calls.splice(0)
-    const body = calls.find(({ Method }) => Method === SET_BODY)?.Args[0]
-    const text = JSON.stringify({
-      ...(endsEvent(last) ? {} : { event: this.event.id }),
-      calls: calls.map(({ Method, Args }) => (Method === SET_BODY ? [Method] : [Method, ...Args])),
-    })
-    return { text: varied(text), body: body instanceof Uint8Array ? body : undefined }
+    const bytes: Uint8Array[] = []
+    const calls = this.calls.splice(0).map((call) => withoutBytes(call, bytes))
+    const text = JSON.stringify({ ...(endsEvent(last) ? {} : { event: this.event.id }), calls })
+    return { text: varied(text), bytes }
   }
+}
+
+/** The call as a list. A new body and the reservations of an entry go behind the text, each told by its length there. */
+function withoutBytes({ Method, Args }: Call, bytes: Uint8Array[]): readonly unknown[] {
+  const [first, entry] = Args
+  if (Method === SET_BODY && first instanceof Uint8Array) {
+    bytes.push(first)
+    return [Method, { bytes: first.length }]
+  }
+  if (Method !== SET_SHARED || !isObject(entry) || typeof entry.reservations !== 'string') return [Method, ...Args]
+  const held = Buffer.from(entry.reservations)
+  bytes.push(held)
+  return [Method, first, { ...entry, reservations: { bytes: held.length } }]
 }
 
 const DONE = Promise.resolve(undefined)
 const SET_BODY = 'kong.service.request.set_raw_body'
+const SET_SHARED = 'kong.ctx.shared.set'
 
 /** A reply to `llm-edge`: in its form, whatever is answered. */
 export function directReply(reply: Reply): Reply {
   const error = (message: string): void =>
-    reply.direct({ text: JSON.stringify({ error: message, calls: [] }), body: undefined }, false)
+    reply.direct({ text: JSON.stringify({ error: message, calls: [] }), bytes: [] }, false)
   return {
     direct: reply.direct,
     error,
@@ -100,7 +111,7 @@ export function directReply(reply: Reply): Reply {
       const data = isObject(value) ? value.Data : undefined
       if (isObject(data) && Array.isArray(data.Args)) {
         const calls = [[data.Method, ...(data.Args as readonly unknown[])]]
-        reply.direct({ text: JSON.stringify({ calls }), body: undefined }, last)
+        reply.direct({ text: JSON.stringify({ calls }), bytes: [] }, last)
       } else error('no such method')
     },
   }
@@ -118,7 +129,7 @@ export function directPdk(event: KongEvent, calls: DirectCalls, { shared, taps }
     ctx: {
       shared: {
         get: (key) => Promise.resolve(Object.hasOwn(shared, key) ? shared[key] : undefined),
-        set: (key, value) => calls.add('kong.ctx.shared.set', key, value),
+        set: (key, value) => calls.add(SET_SHARED, key, value),
       },
     },
     service: {

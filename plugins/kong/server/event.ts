@@ -1,5 +1,7 @@
 /** One phase of one request: carries PDK calls to Kong and their results back. */
 
+import type { DirectCalls } from './direct-event.ts'
+
 export type Phase = 'access' | 'log'
 
 /** A PDK call for Kong to make, or the end of the event. */
@@ -43,6 +45,8 @@ export class KongEvent {
   /** Frames exchanged with Kong: one for the phase itself and one for every PDK call. */
   roundTrips = 0
   ended: EventEnd | undefined
+  /** Of an event that came in one message: what goes back in one answer. */
+  direct: DirectCalls | undefined
   /** Milliseconds on the monotonic clock when the turn last changed. */
   since: number
 

@@ -6,12 +6,12 @@ import { directReply } from './direct-event.ts'
 import { FrameReader } from './frame-reader.ts'
 import { decode, FrameError } from './msgpack-decode.ts'
 import { encode, encodeText } from './msgpack-encode.ts'
-import { ACCESS, type PluginServer, type Reply, shownMethod } from './server.ts'
+import { isOfEdge, type PluginServer, type Reply, shownMethod } from './server.ts'
 
 /** Answers in one write at most: Kong's worker should not wait for many while it could go on with the first. */
 const TOGETHER = 4
 /** To `llm-edge`: an answer to nobody. */
-const GO_AWAY = encodeText(0, '{}', undefined)
+const GO_AWAY = encodeText(0, '{}', [])
 
 export interface ListenerObserver {
   /** An answer was sent `ms` after its frame had come. */
@@ -67,8 +67,11 @@ interface Connection {
   /** When the first byte of an incomplete frame came. */
   partialSince: number | undefined
   readonly unanswered: Set<Waiting>
-  /** Of `llm-edge`, whose requests share it: what they say comes in any order, and so do the answers. */
-  shared: boolean
+  /**
+   * Of `llm-edge`, whose requests share it: what they say comes in any order, and so do the answers. Its first frame tells,
+   * for Kong takes a key `_method` of a table for a method.
+   */
+  shared: boolean | undefined
   /** Answers of one turn of the event loop, which go out together. */
   outbox: Buffer[]
 }
@@ -86,7 +89,7 @@ export function createListener(options: ListenerOptions): Listener {
       reader: new FrameReader(options.maxFrameBytes),
       partialSince: undefined,
       unanswered: new Set(),
-      shared: false,
+      shared: undefined,
       outbox: [],
     }
     connections.add(connection)
@@ -109,7 +112,7 @@ export function createListener(options: ListenerOptions): Listener {
       const partial = connection.reader.partial
       connection.partialSince = partial ? (connection.partialSince ?? now()) : undefined
       requests = frames.map((frame) => readRequest(decode(frame)))
-      if (connection.unanswered.size === 0 && requests[0]?.method === ACCESS) connection.shared = true
+      if (requests[0] !== undefined) connection.shared ??= isOfEdge(requests[0].method)
       // Kong says nothing before it has its answer.
       if (
         !connection.shared &&
@@ -151,7 +154,7 @@ export function createListener(options: ListenerOptions): Listener {
     }
     const reply: Reply = {
       result: (value, last) => send(() => encode([1, request.id, null, value]), last),
-      direct: ({ text, body }, last) => send(() => encodeText(request.id, text, body), last),
+      direct: ({ text, bytes }, last) => send(() => encodeText(request.id, text, bytes), last),
       error: (message) => send(() => encode([1, request.id, message, null]), false),
     }
     try {

@@ -33,9 +33,9 @@ const TEXT_HEAD = 19
  * An answer of MessagePack-RPC whose result is the length of a text and a binary of that text and what follows it. Every
  * size stands in its widest form, so that Lua can read it with two reads of a known length.
  */
-export function encodeText(id: number, text: string, following: Uint8Array | undefined): Buffer {
+export function encodeText(id: number, text: string, following: readonly Uint8Array[]): Buffer {
   const size = Buffer.byteLength(text)
-  const total = size + (following?.length ?? 0)
+  const total = following.reduce((sum, { length }) => sum + length, size)
   const answer = Buffer.allocUnsafe(TEXT_HEAD + total)
   answer[0] = 0x94
   answer[1] = 1
@@ -48,7 +48,11 @@ export function encodeText(id: number, text: string, following: Uint8Array | und
   answer[14] = 0xc6
   answer.writeUInt32BE(total, 15)
   answer.write(text, TEXT_HEAD, size, 'utf8')
-  if (following !== undefined) answer.set(following, TEXT_HEAD + size)
+  let at = TEXT_HEAD + size
+  for (const bytes of following) {
+    answer.set(bytes, at)
+    at += bytes.length
+  }
   return answer
 }
 

@@ -58,6 +58,8 @@ const STEP_METHODS: ReadonlySet<string> = new Set(
     (kind) => `plugin.Step${kind}`,
   ),
 )
+/** Of `llm-edge`. */
+const EDGE_STEP_METHODS: ReadonlySet<string> = new Set(['portcullis.Step', 'portcullis.StepError'])
 
 /** Makes Kong answer 503 by itself. */
 export const REFUSAL: ToKong = {
@@ -71,12 +73,18 @@ const SETTLE = 'portcullis.Settle'
 
 const METHODS: ReadonlySet<string> = new Set([
   ...STEP_METHODS,
+  ...EDGE_STEP_METHODS,
   'plugin.HandleEvent',
   'plugin.StartInstance',
   'plugin.CloseInstance',
   ACCESS,
   SETTLE,
 ])
+
+/** What only `llm-edge` asks, over a connection that its requests share. */
+export function isOfEdge(method: string): boolean {
+  return method === ACCESS || EDGE_STEP_METHODS.has(method)
+}
 
 /** A name that is safe to show: what Kong took for a method may be a part of a request. */
 export function shownMethod(method: string): string {
@@ -86,8 +94,6 @@ export function shownMethod(method: string): string {
 export function createPluginServer(options: PluginServerOptions): PluginServer {
   const { logger } = options
   const instances = createInstances(options.plugins, logger)
-  /** Of events that came in one message, what goes back in one answer. */
-  const direct = new WeakMap<KongEvent, DirectCalls>()
   const events = createEventTable({
     answerMs: options.answerMs,
     idleMs: options.idleMs,
@@ -118,7 +124,7 @@ export function createPluginServer(options: PluginServerOptions): PluginServer {
     instance.resetExpireTs()
     const event = events.open('access', instance.getName())
     const calls = new DirectCalls(event)
-    direct.set(event, calls)
+    event.direct = calls
     void run(instance, event, directPdk(event, calls, request))
     return ask(event, reply)
   }
@@ -126,32 +132,33 @@ export function createPluginServer(options: PluginServerOptions): PluginServer {
   async function run(instance: Instance, event: KongEvent, kong: unknown): Promise<void> {
     try {
       await instance.executePhase(event.phase, kong)
+      // Throws when what was put off until now cannot be sent.
+      event.pipe.put('ret')
     } catch (error) {
       logger.error('plugin fault', { plugin: event.plugin, phase: event.phase, kind: kindOf(error) })
-      if (event.phase === 'access') event.end('faulted', REFUSAL)
+      event.end('faulted', event.phase === 'access' ? REFUSAL : 'ret')
     }
     instance.resetExpireTs()
-    event.pipe.put('ret')
   }
 
   function step(method: string, argument: unknown, reply: Reply): Cancel | undefined {
     const { EventId: id, Data: data } = members(argument)
     const event = typeof id === 'number' ? events.find(id) : undefined
     // A table with a key `_method` makes Kong name any method; a second answer to one question has no right one.
-    if (event !== undefined && (event.kongWaits || !STEP_METHODS.has(method)))
+    if (event !== undefined && (event.kongWaits || !isStep(method)))
       event.end('faulted', event.phase === 'access' ? REFUSAL : 'ret')
     if (event === undefined || event.ended !== undefined) {
       if (typeof id !== 'number' || phaseOfId(id) === 'log') throw new RpcError(`event id ${Number(id)} not found`)
       reply.result({ Data: REFUSAL, EventId: id }, true)
       return undefined
     }
-    if (method === 'plugin.StepError') event.resolve(undefined, 'Kong reported an error')
+    if (method.endsWith('.StepError')) event.resolve(undefined, 'Kong reported an error')
     else event.resolve(data ?? undefined)
     return ask(event, reply)
   }
 
   function ask(event: KongEvent, reply: Reply): Cancel {
-    const calls = direct.get(event)
+    const calls = event.direct
     try {
       event.ask((data) => {
         if (calls === undefined) reply.result({ Data: data, EventId: event.id }, endsEvent(data))
@@ -177,7 +184,7 @@ export function createPluginServer(options: PluginServerOptions): PluginServer {
   }
 
   function dispatch(method: string, argument: unknown, reply: Reply): Cancel | undefined {
-    if (STEP_METHODS.has(method) || members(argument).EventId !== undefined) return step(method, argument, reply)
+    if (isStep(method) || members(argument).EventId !== undefined) return step(method, argument, reply)
     switch (method) {
       case 'plugin.HandleEvent':
         return handleEvent(argument, reply)
@@ -225,6 +232,10 @@ export function createPluginServer(options: PluginServerOptions): PluginServer {
       instances.clear()
     },
   }
+}
+
+function isStep(method: string): boolean {
+  return STEP_METHODS.has(method) || EDGE_STEP_METHODS.has(method)
 }
 
 function members(value: unknown): Readonly<Record<string, unknown>> {

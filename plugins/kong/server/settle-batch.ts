@@ -70,10 +70,21 @@ async function settleOne({ plugin, entry, seen }: BatchRecord, pipeline: Pipelin
 
 const NO_ENTRY = { report: undefined, protocol: undefined, reservations: [] }
 
+/** Text of JSON, and behind it the reservations of all records, one after the other. */
 function readBatch(argument: unknown) {
-  const message = parse(argument)
+  if (!Array.isArray(argument) || argument.length !== 2) throw notOne()
+  const [text, held] = argument as readonly unknown[]
+  if (!Buffer.isBuffer(held)) throw notOne()
+  const message = parse(text)
   if (!isObject(message) || message.version !== CONTRACT_VERSION) throw notOne()
-  return { records: listOf(message.records).map(readRecord), configs: listOf(message.configs).map(readConfig) }
+  let at = 0
+  const take = (bytes: number): string => {
+    at += bytes
+    return held.toString('utf8', at - bytes, at)
+  }
+  const records = listOf(message.records).map((record) => readRecord(record, take))
+  if (at !== held.length) throw notOne()
+  return { records, configs: listOf(message.configs).map(readConfig) }
 }
 
 function parse(argument: unknown): unknown {
@@ -90,11 +101,13 @@ function listOf(value: unknown): readonly unknown[] {
   return value
 }
 
-function readRecord(value: unknown): BatchRecord {
+function readRecord(value: unknown, take: (bytes: number) => string): BatchRecord {
   if (!isObject(value)) throw notOne()
-  const { plugin, plugin_id: pluginId, protocol, reservations, report, seen } = value
+  const { plugin, plugin_id: pluginId, protocol, held_bytes: bytes, report, seen } = value
   if (typeof plugin !== 'string' || typeof pluginId !== 'string') throw notOne()
   if (seen !== undefined && !isObject(seen)) throw notOne()
+  if (bytes !== undefined && !(Number.isSafeInteger(bytes) && Number(bytes) > 0)) throw notOne()
+  const reservations = bytes === undefined ? undefined : take(Number(bytes))
   return { plugin, pluginId, entry: { version: CONTRACT_VERSION, protocol, reservations, report }, seen }
 }
 

@@ -10,6 +10,7 @@ import { entryKey, type Facts, type PluginEntry } from '../../../plugins/kong/sh
 import { answered, llmRequest, type ServerProcess, startServer } from '../../plugins/kong/process-harness.ts'
 import { rawConnection } from '../../plugins/kong/server/harness.ts'
 import type { KongRequest } from '../../support/kong-client/request.ts'
+import { settleMessage } from '../../support/kong-client/settle-message.ts'
 import { createWorker, type PluginConfig } from '../../support/kong-client/worker.ts'
 import { freePort, type RedisServer, startRedis } from '../../support/redis/server.ts'
 
@@ -73,7 +74,7 @@ export async function startGatewayTraffic(): Promise<GatewayTraffic> {
       return { plugin: mark.plugin, plugin_id: mark.plugin_id, protocol, reservations, report }
     })
     const connection = await rawConnection(socket)
-    await connection.request(0, 'portcullis.Settle', JSON.stringify({ version: 1, configs: [], records }))
+    await connection.request(0, 'portcullis.Settle', settleMessage({ records }))
     connection.socket.destroy()
   }
 

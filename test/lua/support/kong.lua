@@ -5,9 +5,26 @@ local json = require "json"
 package.preload["cjson.safe"] = function()
   return json
 end
+--- Functions are what lua-MessagePack calls to write a value by themselves.
+local function plain(value)
+  if type(value) == "function" then
+    local buffer = {}
+    value(buffer)
+    return buffer[1]
+  elseif type(value) ~= "table" then
+    return value
+  end
+  local copy = {}
+  for key, member in pairs(value) do
+    copy[key] = plain(member)
+  end
+  return copy
+end
+
 package.preload["MessagePack"] = function()
   return {
-    pack = json.encode,
+    packers = { binary = function(buffer, bytes) buffer[1] = bytes end },
+    pack = function(value) return json.encode(plain(value)) end,
     unpacker = function(read)
       return function()
         local reply = json.decode(read())

@@ -21,6 +21,7 @@ import { bundle } from '../../../plugins/kong/bundle.ts'
 import { PLUGIN_NAMES } from '../../../plugins/kong/registry.ts'
 import { entryKey, type PluginEntry } from '../../../plugins/kong/shared-context.ts'
 import { createRequest, type KongRequest } from '../../support/kong-client/request.ts'
+import { settleMessage } from '../../support/kong-client/settle-message.ts'
 import { createWorker, type PluginConfig, type Worker } from '../../support/kong-client/worker.ts'
 import { redisServerVersion, startRedis } from '../../support/redis/server.ts'
 import {
@@ -254,10 +255,11 @@ describe('settlements that llm-edge sends in a batch', () => {
     return request
   }
 
-  async function settle(message: unknown) {
-    const text = typeof message === 'string' ? message : JSON.stringify({ version: 1, configs: [], ...Object(message) })
+  async function settle(message: string | Parameters<typeof settleMessage>[0], more = '') {
+    const [text, held] = typeof message === 'string' ? [message, Buffer.alloc(0)] : settleMessage(message)
     const connection = await rawConnection(socket)
-    const [, , error, result] = await connection.request(0, 'portcullis.Settle', text)
+    const argument = [text, Buffer.concat([held, Buffer.from(more)])]
+    const [, , error, result] = await connection.request(0, 'portcullis.Settle', argument)
     connection.socket.destroy()
     return { error, result }
   }
@@ -344,9 +346,17 @@ describe('settlements that llm-edge sends in a batch', () => {
     '{"version":1,"records":{},"configs":[]}',
     '{"version":1,"records":[{"plugin":1,"plugin_id":"a"}],"configs":[]}',
     '{"version":1,"records":[],"configs":[{"plugin":"llm-token-limit"}]}',
+    '{"version":1,"records":[{"plugin":"p","plugin_id":"a","held_bytes":2}],"configs":[]}',
+    '{"version":1,"records":[{"plugin":"p","plugin_id":"a","held_bytes":-1}],"configs":[]}',
+    '{"version":1,"records":[{"plugin":"p","plugin_id":"a","held_bytes":"2"}],"configs":[]}',
   ])('are refused when malformed: %s', async (message) => {
     await start()
     expect(await settle(message)).toEqual({ error: 'not a batch of settlements', result: null })
+  })
+
+  test('are refused when reservations are left over', async () => {
+    await start()
+    expect(await settle({ records: [] }, '[]')).toEqual({ error: 'not a batch of settlements', result: null })
   })
 
   test('lose none for one that cannot be read', async () => {

@@ -2,17 +2,12 @@
 
 import { entryKey, FACTS_KEY, type Facts, type PluginEntry } from '../../../plugins/kong/shared-context.ts'
 import { createChannels } from './channel.ts'
-import { accessMessage, stepMessage } from './direct-message.ts'
+import { accessMessage, type DirectAnswer, readAnswer, stepMessage } from './direct-message.ts'
 import { callPdk, RequestEnded } from './pdk.ts'
 import type { KongRequest } from './request.ts'
 import { LuaError, NoAnswer, type RpcOptions, UNPACKABLE } from './rpc.ts'
+import { settleMessage } from './settle-message.ts'
 import { createWorker, type PhaseEnd, type PluginConfig, type Worker } from './worker.ts'
-
-interface Answer {
-  readonly event?: number
-  readonly error?: string
-  readonly calls: ReadonlyArray<readonly [method: string, ...args: unknown[]]>
-}
 
 export interface DirectWorker extends Worker {
   /** Access phases that went Kong's own way. */
@@ -24,6 +19,7 @@ export interface DirectWorker extends Worker {
 export function createDirectWorker(options: RpcOptions): DirectWorker {
   const own = createWorker(options)
   const channels = createChannels(options)
+  const taps: Taps = new Map()
   let ready = false
   let ownWay = 0
 
@@ -38,9 +34,8 @@ export function createDirectWorker(options: RpcOptions): DirectWorker {
   async function decide(request: KongRequest, first: Buffer): Promise<string | undefined> {
     let message = first
     for (;;) {
-      const { text, body } = await channels.exchange(message)
-      const answer = JSON.parse(text) as Answer
-      const last = follow(request, answer, body)
+      const answer = readAnswer(await channels.exchange(message))
+      const last = follow(request, answer, taps)
       if (answer.event === undefined) return answer.error
       if (last === UNPACKABLE) message = stepMessage(answer.event, undefined, 'request body did not fit')
       else message = stepMessage(answer.event, last)
@@ -52,7 +47,10 @@ export function createDirectWorker(options: RpcOptions): DirectWorker {
     if (!ready || facts === undefined) return throughKong(request, plugin)
     const body = facts.body_base64 === undefined ? undefined : Buffer.from(facts.body_base64, 'base64')
     try {
-      const unbegun = await decide(request, accessMessage(await own.instanceId(plugin), request.shared, body))
+      const unbegun = await decide(
+        request,
+        accessMessage(await own.instanceId(plugin), request.shared, body, [...taps.keys()]),
+      )
       if (unbegun === undefined) return 'done'
       ready = false
       return throughKong(request, plugin)
@@ -66,9 +64,10 @@ export function createDirectWorker(options: RpcOptions): DirectWorker {
     }
   }
 
-  async function settle(plugin: PluginConfig, record: object): Promise<void> {
+  async function settle(plugin: PluginConfig, { mark, protocol, reservations, report }: PluginEntry): Promise<void> {
+    const records = [{ plugin: mark.plugin, plugin_id: mark.plugin_id, protocol, reservations, report }]
     const send = async (configs: readonly object[]) =>
-      (await own.rpc.call('portcullis.Settle', JSON.stringify({ version: 1, records: [record], configs }))) as {
+      (await own.rpc.call('portcullis.Settle', settleMessage({ records, configs }))) as {
         readonly unknown: readonly number[]
       }
     const { unknown } = await send([])
@@ -81,10 +80,9 @@ export function createDirectWorker(options: RpcOptions): DirectWorker {
     async log(request, plugin) {
       const entry = request.shared.get(entryKey(plugin.plugin)) as PluginEntry | undefined
       if (entry?.batch !== true) return own.log(request, plugin)
-      const { mark, protocol, reservations, report } = entry
-      if (reservations === undefined) return 'done'
+      if (entry.reservations === undefined) return 'done'
       try {
-        await settle(plugin, { plugin: mark.plugin, plugin_id: mark.plugin_id, protocol, reservations, report })
+        await settle(plugin, entry)
         return 'done'
       } catch (error) {
         if (!(error instanceof NoAnswer)) throw error
@@ -104,10 +102,22 @@ export function createDirectWorker(options: RpcOptions): DirectWorker {
   }
 }
 
+/** The texts of taps that this worker was told, by their ids: each comes once. */
+type Taps = Map<string, string>
+
+function withTap(entry: unknown, taps: Taps): unknown {
+  const { tap_id: id, ...rest } = (entry ?? {}) as { readonly tap_id?: string; readonly tap?: string }
+  if (id === undefined) return entry
+  const tap = rest.tap ?? taps.get(id)
+  if (tap === undefined) throw new LuaError('a tap that nobody told of')
+  taps.set(id, tap)
+  return { ...rest, tap }
+}
+
 /** The result of the last call. */
-function follow(request: KongRequest, answer: Answer, body: Buffer | undefined): unknown {
+function follow(request: KongRequest, answer: DirectAnswer, taps: Taps): unknown {
   let last: unknown
-  for (const [method, ...args] of answer.calls)
-    last = callPdk(request, 'access', method, method === 'kong.service.request.set_raw_body' ? [body] : args)
+  for (const [method, first, second, ...others] of answer.calls)
+    last = callPdk(request, 'access', method, [first, withTap(second, taps), ...others])
   return last
 }
