@@ -4,9 +4,9 @@ import { describe, expect, test } from 'vitest'
 import { readDirectRequest } from '../../plugins/kong/server/direct-event.ts'
 import { FrameReader } from '../../plugins/kong/server/frame-reader.ts'
 import { decode } from '../../plugins/kong/server/msgpack-decode.ts'
-import { encodeText } from '../../plugins/kong/server/msgpack-encode.ts'
 import { FACTS_KEY, readFacts } from '../../plugins/kong/shared-context.ts'
-import { accessMessage, readReply, stepMessage, withHead } from '../support/kong-client/direct-message.ts'
+import { type Handler, rawConnection, sharedConnection, startTestServer } from '../plugins/kong/server/harness.ts'
+import { accessMessage, stepMessage, withHead } from '../support/kong-client/direct-message.ts'
 import { luajitMissing, runLua } from './support/luajit.ts'
 
 const FACTS = {
@@ -37,9 +37,8 @@ const BARE = {
   headers: { a: 'b' },
   header_count: 0,
 }
-/** Beyond four bytes, as instances and events have them. */
+/** Beyond four bytes, as instances have them. */
 const INSTANCE = 4_503_599_627_370_497
-const EVENT = 9_007_199_254_740_990
 const LARGE = Buffer.alloc(65_536, 'x')
 
 interface Case {
@@ -47,7 +46,7 @@ interface Case {
   readonly body?: Buffer
   readonly earlier?: Readonly<Record<string, object>>
   readonly asks?: Readonly<Record<string, unknown>>
-  /** Ids that the request's messages get, for they go on from case to case. */
+  /** Bytes from the server, in turn. */
   readonly answers?: readonly Buffer[]
 }
 
@@ -59,13 +58,13 @@ interface Driven {
   readonly headers?: Readonly<Record<string, string>>
 }
 
-function drive(one: Case): Driven {
+function drive(one: Case, instance = INSTANCE): Driven {
   const line = {
     facts: one.facts,
     body: one.body?.toString('hex'),
     earlier: one.earlier ?? {},
     asks: one.asks ?? {},
-    instance: INSTANCE,
+    instance,
     answers: (one.answers ?? []).map((answer) => answer.toString('hex')),
   }
   const { status, output } = runLua(['support/drive-direct.lua'], `${JSON.stringify(line)}\n`)
@@ -125,64 +124,83 @@ describe.skipIf(luajitMissing)('an access event of llm-edge', () => {
   })
 })
 
-describe.skipIf(luajitMissing)('a step of llm-edge', () => {
-  const ask = (id: number, name: string) =>
-    encodeText(id, JSON.stringify({ event: EVENT, calls: [[`kong.request.${name}`, 1_000_000]] }), undefined)
+/** The whole of a request between the real Lua and a real server: each message of the one is what the other answers to. */
+async function together(one: Omit<Case, 'answers'>, access: Handler) {
+  const server = await startTestServer({ access })
+  try {
+    const starting = await rawConnection(server.socket)
+    const [, , , status] = await starting.request(1, 'plugin.StartInstance', { Name: 'probe', Config: '{}' })
+    const { Id: instance } = status as { readonly Id: number }
+    const { socket } = starting
+    const connection = await sharedConnection(server.socket)
+    socket.destroy()
+    const answers: Buffer[] = []
+    for (;;) {
+      // Lua begins anew each time, and gets as far as the answers go.
+      const driven = drive({ ...one, answers }, instance)
+      const last = driven.sent[answers.length]
+      if (last === undefined) return { ...driven, violations: server.violations }
+      const came = connection.received().length
+      connection.send(last)
+      await connection.reply(answers.length + 1)
+      answers.push(connection.received().subarray(came))
+    }
+  } finally {
+    server.close()
+  }
+}
 
-  test('carries what Kong answers, as Kong itself would send it', () => {
-    const { sent } = drive({
-      facts: { ...BARE, body_in: 'raw', body_size: 70_000 },
-      asks: { 'kong.request.get_raw_body': 'x'.repeat(70_000), 'kong.request.get_method': 'POST' },
-      answers: [ask(1, 'get_raw_body'), ask(2, 'get_method'), ask(3, 'get_header')],
-    })
-    expect(sent.slice(1).map(read)).toEqual([
-      [0, 2, 'plugin.Step', [{ EventId: EVENT, Data: Buffer.alloc(70_000, 'x') }]],
-      [0, 3, 'plugin.Step', [{ EventId: EVENT, Data: 'POST' }]],
-      [0, 4, 'plugin.Step', [{ EventId: EVENT }]],
-    ])
-    const standIn = [Buffer.alloc(70_000, 'x'), 'POST', undefined].map((data, at) =>
-      withHead(at + 2, stepMessage(EVENT, data)).toString('hex'),
-    )
-    expect(sent.slice(1).map((bytes) => bytes.toString('hex'))).toEqual(standIn)
-  })
-})
-
-describe.skipIf(luajitMissing)('an answer of the server', () => {
-  const entry = { version: 1, mark: { plugin: 'llm-token-limit', plugin_id: 'ünï' }, reply_headers: [['a', '"']] }
+describe.skipIf(luajitMissing)('an access phase between the real Lua and the real server', () => {
   const facts = { ...BARE, body_in: 'none' }
+  const ENTRY = {
+    version: 1,
+    mark: { plugin: 'llm-token-limit', plugin_id: 'ünï' },
+    reply_headers: [['a', '"']],
+    reservations: '  [{"id":"ünï"}]\n',
+    batch: true,
+  }
 
-  test('is done by the real Lua, new bytes of a body included', () => {
-    const text = JSON.stringify({
-      calls: [
-        ['kong.service.request.set_raw_body'],
-        ['kong.service.request.set_headers', { 'x-new': 'ünï' }],
-        ['kong.ctx.shared.set', 'portcullis_llm_token_limit', entry],
-      ],
-    })
+  test('is done as the plugin wants it, new bytes of a body included', async () => {
     const body = Buffer.from([0, 255, 0xc1, 10, 13])
-    const answer = encodeText(1, ` \t${text}\n`, body)
-    const driven = drive({ facts, answers: [answer] })
-    expect(driven.shared).toEqual({ portcullis_llm_token_limit: entry })
-    expect(driven.headers).toEqual({ 'x-new': 'ünï' })
-    expect(driven.body).toBe(body.toString('hex'))
-    expect(driven.exit).toBeUndefined()
-    expect(readReply(answer)).toEqual({ reply: { id: 1, text: ` \t${text}\n`, body }, rest: Buffer.of() })
-    expect(readReply(answer.subarray(0, -1))).toBeUndefined()
-  })
-
-  test('to another id is not done', () => {
-    const text = JSON.stringify({ calls: [['kong.ctx.shared.set', 'portcullis_llm_token_limit', entry]] })
-    expect(drive({ facts, answers: [encodeText(2, text, undefined)] }).shared).toEqual({})
-  })
-
-  test('that refuses ends the request', () => {
-    const text = JSON.stringify({
-      calls: [
-        ['kong.response.exit', 429, '{}', {}],
-        ['kong.ctx.shared.set', 'a', 1],
-      ],
+    const driven = await together({ facts }, async (kong) => {
+      await kong.service.request.setRawBody(body)
+      await kong.service.request.setHeaders({ 'x-new': 'ünï' })
+      await kong.ctx.shared.set('portcullis_llm_token_limit', ENTRY)
+      await kong.ctx.shared.set('portcullis_llm_scope', { reservations: '[2]' })
     })
-    const driven = drive({ facts, answers: [encodeText(1, text, undefined)] })
+    expect(driven).toMatchObject({ headers: { 'x-new': 'ünï' }, body: body.toString('hex'), violations: [] })
+    expect(driven.shared).toEqual({ portcullis_llm_token_limit: ENTRY, portcullis_llm_scope: { reservations: '[2]' } })
+    expect(driven.exit).toBeUndefined()
+  })
+
+  test('goes on in steps, as Kong itself would send them, and the stand-in as well', async () => {
+    const seen: unknown[] = []
+    const asks = { 'kong.request.get_raw_body': 'x'.repeat(70_000), 'kong.request.get_method': 'POST' }
+    const one = { facts: { ...BARE, body_in: 'raw', body_size: 70_000 }, asks }
+    const driven = await together(one, async (kong) => {
+      seen.length = 0
+      seen.push(
+        await kong.request.getRawBody(80_000),
+        await kong.request.getMethod(),
+        await kong.request.getHeader('a'),
+      )
+      await kong.ctx.shared.set('portcullis_llm_token_limit', ENTRY)
+    })
+    expect(seen).toEqual([Buffer.alloc(70_000, 'x'), 'POST', undefined])
+    expect(driven.shared).toEqual({ portcullis_llm_token_limit: ENTRY })
+    const steps = driven.sent.slice(1)
+    const [{ EventId: event }] = read(steps[0] ?? Buffer.of())[3] as [{ readonly EventId: number }]
+    const standIn = [Buffer.alloc(70_000, 'x'), 'POST', undefined].map((data, at) =>
+      withHead(at + 2, stepMessage(event, data)).toString('hex'),
+    )
+    expect(steps.map((bytes) => bytes.toString('hex'))).toEqual(standIn)
+  })
+
+  test('ends with a refusal, and with nothing behind it', async () => {
+    const driven = await together({ facts }, async (kong) => {
+      await kong.response.exit(429, '{}', {})
+      await kong.ctx.shared.set('portcullis_llm_token_limit', ENTRY).catch(() => undefined)
+    })
     expect([driven.exit, driven.shared]).toEqual([429, {}])
   })
 })

@@ -219,7 +219,7 @@ check.case("does calls in their order, with a new body's bytes from behind the t
   scene.get_ready()
   scene.take({ body = "old" })
   scene.run()
-  scene.answer('{"calls":[["kong.service.request.set_raw_body"],["kong.service.request.set_headers",{"x":"1"}],'
+  scene.answer('{"calls":[["kong.service.request.set_raw_body",{"bytes":5}],["kong.service.request.set_headers",{"x":"1"}],'
     .. '["kong.ctx.shared.set","portcullis_llm_token_limit",{"version":1}]]}', "new\0\255")
   passed(scene)
   check.equal(scene.seen.new_body, "new\0\255")
@@ -254,12 +254,12 @@ check.case("answers with an event go on in steps: bytes for a body, text otherwi
     check.equal(message.argument.EventId, 9007199254740990)
     check.equal(message.argument.Data, data)
   end
-  step("get_raw_body", "plugin.Step", ("x"):rep(65537))
+  step("get_raw_body", "portcullis.Step", ("x"):rep(65537))
   check.equal(scene.peers[1]:received():find("\198\0\1\0\1xxx") ~= nil, true, "as a binary")
-  step("get_method", "plugin.Step", "POST")
+  step("get_method", "portcullis.Step", "POST")
   check.equal(scene.peers[1]:received():find("\164Data\164POST", 1, true) ~= nil, true, "as a text")
-  step("get_header", "plugin.StepError", "no such header")
-  step("get_query", "plugin.Step", nil)
+  step("get_header", "portcullis.StepError", "no such header")
+  step("get_query", "portcullis.Step", nil)
   scene.answer(SET)
   passed(scene)
   check.equal(#scene.peers, 1)

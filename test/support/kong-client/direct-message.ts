@@ -24,11 +24,12 @@ const ANSWER_HEAD = 19
 
 type Table = Readonly<Record<string, unknown>>
 
-/** From its method on. */
+/** From its method on. `taps` are the ids of those whose text the worker knows. */
 export function accessMessage(
   instance: number,
   shared: ReadonlyMap<string, unknown>,
   body: Uint8Array | undefined,
+  taps: readonly string[] = [],
 ): Buffer {
   const facts = shared.get(FACTS_KEY) as Table
   const parts = [{ request_id: facts.request_id }, pick(facts, SEEN), pick(facts, KNOWN)].map(luaJson)
@@ -37,7 +38,8 @@ export function accessMessage(
     const told = pick(entry, ['claims', 'identity'])
     return Object.keys(told).length === 0 ? [] : [`"${key}":${luaJson(told)}`]
   })
-  const text = Buffer.from(`{"facts":[${parts.join(',')}],"earlier":{${earlier.join(',')}}}`)
+  const known = taps.map((id) => ` ${id}`).join('')
+  const text = Buffer.from(`{"facts":[${parts.join(',')}],"earlier":{${earlier.join(',')}},"taps":"${known}"}`)
   return Buffer.concat([
     Buffer.of(0xb1),
     Buffer.from('portcullis.Access'),
@@ -51,7 +53,7 @@ export function accessMessage(
 /** The result of an answer's last call, as Kong itself would send it back. */
 export function stepMessage(event: number, result: unknown, error?: string): Buffer {
   const encoder = new Encoder()
-  const method = error === undefined ? 'plugin.Step' : 'plugin.StepError'
+  const method = error === undefined ? 'portcullis.Step' : 'portcullis.StepError'
   const argument = pack({ Data: error ?? result, EventId: event })
   return Buffer.concat([encoder.encode(method), encoder.encode([argument])])
 }
@@ -80,6 +82,31 @@ export function readReply(bytes: Buffer): { readonly reply: DirectReply; readonl
   const text = bytes.toString('utf8', ANSWER_HEAD, ANSWER_HEAD + size)
   const body = total === size ? undefined : Buffer.from(bytes.subarray(ANSWER_HEAD + size, end))
   return { reply: { id: bytes.readUInt32BE(3), text, body }, rest: bytes.subarray(end) }
+}
+
+export interface DirectAnswer {
+  readonly event?: number
+  readonly error?: string
+  /** Each with its method first. */
+  readonly calls: ReadonlyArray<readonly [method: string, ...args: unknown[]]>
+}
+
+/** What an answer says, with the bytes from behind its text where they belong. */
+export function readAnswer({ text, body }: DirectReply): DirectAnswer {
+  const answer = JSON.parse(text) as DirectAnswer
+  let at = 0
+  const take = ({ bytes }: { readonly bytes: number }): Buffer => {
+    at += bytes
+    return Buffer.from(body?.subarray(at - bytes, at) ?? [])
+  }
+  const calls = answer.calls.map((call): readonly [string, ...unknown[]] => {
+    const [method, first, second, ...others] = call
+    if (method === 'kong.service.request.set_raw_body') return [method, take(first as { bytes: number })]
+    const { reservations } = (second ?? {}) as { readonly reservations?: { readonly bytes: number } }
+    if (reservations === undefined) return call
+    return [method, first, { ...(second as object), reservations: take(reservations).toString() }, ...others]
+  })
+  return { ...answer, calls }
 }
 
 function sized(type: number, bytes: Uint8Array): Buffer {

@@ -6,11 +6,14 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { decode, encode } from '@msgpack/msgpack'
 import { Module } from 'kong-pdk/lib/mod.js'
+import { expect } from 'vitest'
 import type { KongPdk } from '../../../../plugins/kong/adapter/pdk.ts'
 import type { EventEnd } from '../../../../plugins/kong/server/event.ts'
 import { handOver } from '../../../../plugins/kong/server/hand-over.ts'
 import { createListener } from '../../../../plugins/kong/server/listener.ts'
 import { createPluginServer, type PluginServer } from '../../../../plugins/kong/server/server.ts'
+import { FACTS_KEY } from '../../../../plugins/kong/shared-context.ts'
+import { accessMessage, type DirectReply, readReply, withHead } from '../../../support/kong-client/direct-message.ts'
 import { createWorker, type PluginConfig, type Worker } from '../../../support/kong-client/worker.ts'
 
 export type Handler = (kong: KongPdk, config: unknown) => Promise<void> | void
@@ -134,13 +137,18 @@ export function frame(id: number, method: string, argument: unknown): Uint8Array
   return encode([0, id, method, [argument]])
 }
 
-export async function rawConnection(path: string): Promise<RawConnection> {
+async function connected(path: string) {
   const socket = connect(path)
   await new Promise<void>((resolve, reject) => {
     socket.once('connect', resolve)
     socket.once('error', reject)
   })
   socket.on('error', () => undefined)
+  return { socket, closed: new Promise<void>((resolve) => socket.once('close', () => resolve())) }
+}
+
+export async function rawConnection(path: string): Promise<RawConnection> {
+  const { socket, closed } = await connected(path)
   const answers: Array<readonly unknown[]> = []
   const waiting: Array<(answer: readonly unknown[]) => void> = []
   socket.on('data', (chunk: Buffer) => {
@@ -161,11 +169,56 @@ export async function rawConnection(path: string): Promise<RawConnection> {
       socket.write(frame(id, method, argument))
       return receive()
     },
-    closed: new Promise((resolve) => socket.once('close', () => resolve())),
+    closed,
   }
 }
 
 /** Polls until it holds; the test's own timeout is the limit. */
 export async function until(holds: () => boolean): Promise<void> {
   while (!holds()) await new Promise((resolve) => setTimeout(resolve, 5))
+}
+
+/** A connection as llm-edge's requests share it, for messages in any order. */
+export interface SharedConnection {
+  readonly socket: Socket
+  send(bytes: Uint8Array): void
+  /** The answer with this id. */
+  reply(id: number): Promise<DirectReply>
+  /** Every answer so far, as it came. */
+  readonly replies: readonly DirectReply[]
+  /** All bytes that came. */
+  received(): Buffer
+  readonly closed: Promise<void>
+}
+
+export async function sharedConnection(path: string): Promise<SharedConnection> {
+  const { socket, closed } = await connected(path)
+  const replies: DirectReply[] = []
+  const chunks: Buffer[] = []
+  let bytes = Buffer.alloc(0)
+  socket.on('data', (chunk: Buffer) => {
+    chunks.push(chunk)
+    bytes = Buffer.concat([bytes, chunk])
+    for (let next = readReply(bytes); next !== undefined; next = readReply(bytes)) {
+      bytes = Buffer.from(next.rest)
+      replies.push(next.reply)
+    }
+  })
+  const withId = (id: number) => replies.find((reply) => reply.id === id)
+  return {
+    socket,
+    send: (message) => void socket.write(message),
+    async reply(id) {
+      await until(() => withId(id) !== undefined || socket.destroyed)
+      return withId(id) ?? expect.unreachable(`no answer to ${id}`)
+    },
+    replies,
+    received: () => Buffer.concat(chunks),
+    closed,
+  }
+}
+
+/** An access event of llm-edge. */
+export function accessFrame(id: number, instance: number, facts: object = { request_id: 'r' }): Buffer {
+  return withHead(id, accessMessage(instance, new Map([[FACTS_KEY, facts]]), undefined))
 }
