@@ -14,7 +14,7 @@ import { callerOf, carriedKeys } from './caller.ts'
 import { checkPipelines } from './check.ts'
 import type { EgConfig, EgContext, EgPolicy, EgRequest, EgResponse, EgServices } from './eg.ts'
 import { reportFault, UNAVAILABLE } from './fault.ts'
-import type { Observers } from './observers.ts'
+import type { Observers, WatchingStep } from './observers.ts'
 import { type Passage, passageOf } from './passage.ts'
 import { pathAt, type Site, sitesOf } from './site.ts'
 
@@ -47,8 +47,7 @@ export function adaptPolicy<F extends Fields>(policy: Policy<F> | PolicySet<F>, 
       const pipeline = createPipeline(createInstances(policy, parsed, deps), deps.logger)
       const sites = sitesOf(config.gatewayConfig)
       options.observers.begin(config.gatewayConfig)
-      if (pipeline.observes)
-        options.observers.watch(config.gatewayConfig, { policy: policy.name, isOwn: sameAs(policy, parsed) }, pipeline)
+      if (pipeline.observes) options.observers.watch(config.gatewayConfig, stepOf(policy, parsed), pipeline)
       return (request, response, next) => {
         judge({ request, response, sites, pipeline, services, deps, name: policy.name }).then((goOn) => {
           if (goOn) next()
@@ -59,15 +58,19 @@ export function adaptPolicy<F extends Fields>(policy: Policy<F> | PolicySet<F>, 
 }
 
 /** Express Gateway hands a policy a copy of its action with defaults filled in, and not the place that it is from. */
-function sameAs<F extends Fields>(policy: Declared<F>, config: Config<F>): (action: unknown) => boolean {
-  const wanted = canonical(config)
-  return (action) => {
-    try {
-      return canonical(parsePolicyConfig(policy, action, { ignore: OWN_KEYS })) === wanted
-    } catch (error) {
-      if (error instanceof ConfigError) return false
-      throw error
-    }
+function stepOf<F extends Fields>(policy: Declared<F>, config: Config<F>): WatchingStep {
+  const key = canonical(config)
+  return {
+    policy: policy.name,
+    key,
+    isOwn(action) {
+      try {
+        return canonical(parsePolicyConfig(policy, action, { ignore: OWN_KEYS })) === key
+      } catch (error) {
+        if (error instanceof ConfigError) return false
+        throw error
+      }
+    },
   }
 }
 

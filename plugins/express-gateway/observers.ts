@@ -24,6 +24,8 @@ export interface Observers {
 
 export interface WatchingStep {
   readonly policy: string
+  /** The same for steps of this policy whose actions mean the same. */
+  readonly key: string
   /** Whether a step with this action is meant. */
   isOwn(action: unknown): boolean
 }
@@ -47,48 +49,54 @@ export function observersOf({ eventBus }: PluginContext, logger: Logger): Observ
 interface Mounted {
   readonly config: GatewayConfig
   readonly sites: ReadonlyMap<string, Site>
-  readonly byEndpoint: Map<string, Set<Pipeline>>
+  /** By endpoint and key: of equal steps Express Gateway does not tell which pipeline each is from, and one is enough. */
+  readonly byEndpoint: Map<string, Map<string, Pipeline>>
 }
 
 function createObservers(logger: Logger): Observers & { attach(server: Server): void } {
   let mounted: Mounted | undefined
+  const keys = new WeakMap<Pipeline, string>()
 
   function mountedFor(config: GatewayConfig): Mounted {
     if (mounted?.config !== config) mounted = { config, sites: sitesOf(config), byEndpoint: new Map() }
     return mounted
   }
 
-  function watch(config: GatewayConfig, { policy, isOwn }: WatchingStep, pipeline: Pipeline): void {
+  function watch(config: GatewayConfig, { policy, key, isOwn }: WatchingStep, pipeline: Pipeline): void {
     const { byEndpoint } = mountedFor(config)
+    const own = `${policy} ${key}`
+    keys.set(pipeline, own)
     const always = (step: Step) => step.condition === undefined && isOwn(step.action)
     for (const { policies, apiEndpoints } of readPipelines(config)) {
       if (!policies.some(({ name, steps }) => name === policy && steps.some(always))) continue
       for (const endpoint of apiEndpoints)
-        byEndpoint.set(endpoint, (byEndpoint.get(endpoint) ?? new Set()).add(pipeline))
+        byEndpoint.set(endpoint, (byEndpoint.get(endpoint) ?? new Map()).set(own, pipeline))
     }
   }
 
   function follow(request: EgRequest, response: EgResponse): void {
+    const atStart = mounted
     const startedAt = systemClock.now()
     const began = systemClock.monotonic()
     response.once('close', () => {
       const durationMs = systemClock.monotonic() - began
       const status = response.headersSent ? response.statusCode : undefined
-      tell(request, { startedAt, durationMs, ...(status === undefined ? {} : { status }) }).catch((error: unknown) =>
-        reportFault(logger, 'express-gateway.observe', error),
-      )
+      const times = { startedAt, durationMs, ...(status === undefined ? {} : { status }) }
+      tell(request, times, atStart).catch((error: unknown) => reportFault(logger, 'express-gateway.observe', error))
     })
   }
 
-  async function tell(request: EgRequest, times: Times): Promise<void> {
+  /** @param mounted what was mounted when the request came */
+  async function tell(request: EgRequest, times: Times, mounted: Mounted | undefined): Promise<void> {
     const endpoint = request.egContext?.apiEndpoint.apiEndpointName
     // No pipeline took it.
     if (endpoint === undefined) return
     const end = await endedPassage(request)
     const judges = [...(end?.judges ?? [])].filter((pipeline) => pipeline.observes)
-    const told = judges.length > 0 ? judges : (mounted?.byEndpoint.get(endpoint) ?? [])
+    const heard = new Set(judges.map((pipeline) => keys.get(pipeline)))
+    const others = [...(mounted?.byEndpoint.get(endpoint) ?? [])].filter(([key]) => !heard.has(key))
     const site = mounted?.sites.get(endpoint)
-    for (const pipeline of told)
+    for (const pipeline of [...judges, ...others.map(([, other]) => other)])
       pipeline.observe(endingOf(request, endpoint, site, times, end, pipeline), end?.readers.get(pipeline))
   }
 

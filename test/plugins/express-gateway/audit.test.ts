@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { request } from 'node:http'
 import { describe, expect, it, vi } from 'vitest'
+import type { AuditRecord } from '../../../policies/audit/index.ts'
 import { createAuditFile } from './support/audit.ts'
 import { createSpy } from './support/spy.ts'
 import { ask, CHAT, LIMIT, PROXY, setStage } from './support/stage.ts'
@@ -186,6 +187,45 @@ describe('the audit log of a pipeline', () => {
     expect((await ask(stage, { key: 'nobody:knows' })).status).toBe(401)
     await (await ask(stage)).text()
     expect((await audit.records(2)).map((record) => record['portcullis.decision'])).toEqual(['reject', 'pass'])
+  })
+
+  it('has one record of a request, however many pipelines log alike', async () => {
+    const audit = createAuditFile()
+    const policies = [KEY, AUTH, audit.step, PROXY]
+    const stage = await setStage({
+      policies,
+      config: {
+        apiEndpoints: { llm: { host: '*', paths: '/v1/*' }, other: { host: '*', paths: '/other/*' } },
+        pipelines: { llm: { apiEndpoints: ['llm'], policies }, other: { apiEndpoints: ['other'], policies } },
+      },
+    })
+    expect((await ask(stage, { key: 'nobody:knows' })).status).toBe(401)
+    expect((await ask(stage, { key: 'nobody:knows', path: '/other/v1/chat/completions' })).status).toBe(401)
+    await (await ask(stage)).text()
+    await stage.gateway.reload()
+    expect((await ask(stage, { key: 'nobody:knows' })).status).toBe(401)
+    const seen = (await audit.records(4)).map((record) => [
+      record['portcullis.route.name'],
+      record['http.response.status_code'],
+    ])
+    expect(seen).toEqual([
+      ['llm', 401],
+      ['other', 401],
+      ['llm', 200],
+      ['llm', 401],
+    ])
+  })
+
+  it('has a record of what was refused between two logs in both, and one in each', async () => {
+    const [first, second] = [createAuditFile(), createAuditFile({ only_on: ['refused'] })]
+    const limit = { 'llm-token-limit': { action: { limits: [{ name: 'tokens', limit: 60, window_seconds: 3_600 }] } } }
+    const stage = await setStage({ policies: [KEY, AUTH, first.step, limit, second.step, PROXY] })
+    expect((await ask(stage, { key: 'nobody:knows' })).status).toBe(401)
+    await (await ask(stage)).text()
+    expect((await ask(stage, { body: { ...CHAT, max_tokens: 70 } })).status).toBe(429)
+    const status = (records: readonly AuditRecord[]) => records.map((record) => record['http.response.status_code'])
+    expect(status(await first.records(3))).toEqual([401, 200, 429])
+    expect(status(await second.records(2))).toEqual([401, 429])
   })
 
   it('behind a condition has records of those requests only for which it ran', async () => {
