@@ -16,7 +16,7 @@ import { EXIT } from '../../../plugins/cli/io.ts'
 import { run } from '../../../plugins/cli/program.ts'
 import { systemOutputs } from '../../../plugins/outputs.ts'
 import { fileTarget } from '../../../policies/audit/sinks/file.ts'
-import { CHAIN_KEY, makeRecord } from '../../policies/audit/support.ts'
+import { CHAIN_KEY, createDice, makeRecord } from '../../policies/audit/support.ts'
 
 const ROOT = new URL('../../..', import.meta.url).pathname
 let folder: string
@@ -79,6 +79,27 @@ describe('portcullis audit verify', () => {
     expect(json.code).toBe(EXIT.findings)
     expect(JSON.parse(json.out).faults[0]).toMatchObject({ file: path, line: 1, offset: 0, kind: 'edited' })
   })
+
+  it('finds 1,000 of 1,000 random edits of a single byte, and says where', async () => {
+    const dice = createDice(20_261_123)
+    const all = files()
+    const wrong: string[] = []
+    for (let edit = 0; edit < 1_000; edit += 1) {
+      const file = all[dice(all.length)] ?? path
+      const whole = readFileSync(file)
+      const bytes = Buffer.from(whole)
+      const at = dice(bytes.length)
+      bytes[at] = ((bytes[at] ?? 0) + 1 + dice(255)) % 256
+      writeFileSync(file, bytes)
+      const { code, out } = await verify(all)
+      writeFileSync(file, whole)
+      const line = whole.subarray(0, at).toString('latin1').split('\n').length
+      if (code !== EXIT.findings || !out.startsWith(`${file}: line ${line} (byte `))
+        wrong.push(`${file} at ${at}: ${out}`)
+    }
+    expect(wrong).toEqual([])
+    expect((await verify(all)).code).toBe(EXIT.ok)
+  }, 60_000)
 
   it('finds a missing file, and a rollback by a head that was noted', async () => {
     expect((await verify(files().filter((name) => name !== path))).out).toContain('no_end')

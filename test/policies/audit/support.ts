@@ -236,3 +236,12 @@ export function createOutputs({ files, post, writeStdout }: TestOutputsOptions):
     },
   }
 }
+
+/** The same numbers every time, so that a failure can be run again (Numerical Recipes' generator). */
+export function createDice(seed: number): (below: number) => number {
+  let state = seed >>> 0
+  return (below) => {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0
+    return Math.floor((state / 2 ** 32) * below)
+  }
+}

@@ -9,16 +9,7 @@ import {
   writeSeal,
 } from '../../../policies/audit/chain.ts'
 import { type ChainFile, MOST_FAULTS, type Verification, verifyChain } from '../../../policies/audit/verify.ts'
-import { CHAIN_KEY, makeRecord } from './support.ts'
-
-/** The same numbers every time, so that a failure can be run again (Numerical Recipes' generator). */
-function createDice(seed: number): (below: number) => number {
-  let state = seed >>> 0
-  return (below) => {
-    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0
-    return Math.floor((state / 2 ** 32) * below)
-  }
-}
+import { CHAIN_KEY, createDice, makeRecord } from './support.ts'
 
 interface Chained {
   readonly files: readonly { readonly name: string; readonly bytes: Buffer }[]
