@@ -7,6 +7,8 @@ export interface Io {
   deliver?(text: string): Promise<void>
   /** All of the standard input. @throws when there is more than `maxBytes`. Absent: there is none. */
   readInput?(maxBytes: number): Promise<string>
+  /** Which of `out` and `err` somebody watches on a terminal. Absent: neither. */
+  readonly terminals?: { readonly out: boolean; readonly err: boolean }
   readonly env: Readonly<Record<string, string | undefined>>
 }
 

@@ -10,6 +10,7 @@ process.stdout.on('error', () => undefined)
 process.exitCode = await run(process.argv.slice(2), {
   out: (text) => void process.stdout.write(text),
   err: (text) => void process.stderr.write(text),
+  terminals: { out: process.stdout.isTTY === true, err: process.stderr.isTTY === true },
   env: process.env,
   deliver,
   readInput,

@@ -76,9 +76,13 @@ async function rotate(
 ): Promise<readonly StagedSecret[]> {
   if (steps.every(({ type }) => type === 'skip')) return []
   const output = await openOutput(options, io, 'json')
+  const progress = createProgress(io, 'Rotated', output.isStdout)
   try {
-    return await runRotation({ backend, output, steps, retireAt, progress: createProgress(io, 'Rotated') })
+    const rotated = await runRotation({ backend, output, steps, retireAt, progress: progress.show })
+    progress.end()
+    return rotated
   } catch (error) {
+    progress.end()
     io.err('The rotation was cut short. Run it again: what has begun is finished, and nothing is rotated twice.\n')
     throw error
   } finally {

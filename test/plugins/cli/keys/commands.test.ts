@@ -17,6 +17,7 @@ import {
   hashKey,
   parseKey,
 } from '../../../../policies/api-key/index.ts'
+import { PortcullisError } from '../../../../policies/errors.ts'
 import { createRedisRevocations } from '../../../../policies/revocation/redis.ts'
 import { createRuntime } from '../../../../policies/runtime.ts'
 import { parseConfig } from '../../../../policies/schema/parse.ts'
@@ -211,25 +212,68 @@ describe('on a declarative file', () => {
     expect(refused.errText).toContain(message)
     expect(readFileSync(file, 'utf8')).toBe(FILE)
   })
+})
 
-  it('shows how far it is when there are many', async () => {
-    const lines = Array.from(
-      { length: 200 },
-      (_, index) => `  - {username: u${index}, keyauth_credentials: [{key: k${index}}]}`,
-    )
-    const file = kongFile(['consumers:', ...lines, ''].join('\n'))
-    const done = await keys([
-      'rotate',
-      '--older-than',
-      '1d',
-      '--unknown-age',
-      '--file',
-      file,
-      '--out',
-      join(temporaryFolder(), 'o'),
-    ])
+describe('with many keys', () => {
+  const MANY = 200
+  const lines = Array.from(
+    { length: MANY },
+    (_, index) => `  - {username: u${index}, keyauth_credentials: [{key: k${index}}]}`,
+  )
+  const rotateAll = ['rotate', '--older-than', '1d', '--unknown-age', '--file']
+  const fileOfMany = () => kongFile(['consumers:', ...lines, ''].join('\n'))
+  const intoFile = () => ['--out', join(temporaryFolder(), 'o')]
+  /** What a terminal shows of its last line. */
+  const shown = (line: string) => line.slice(line.lastIndexOf('\r') + 1).replace('\u001b[K', '')
+
+  it('shows how far it is now and then', async () => {
+    const done = await keys([...rotateAll, fileOfMany(), ...intoFile()])
     expect(done.errText).toContain('Rotated 100 of 200 keys')
     expect(done.errText.split('\n').length).toBeLessThan(20)
+    expect(done.errText).not.toContain('\r')
+  })
+
+  it('shows how far it is in one line of a terminal', async () => {
+    const done = await keys([...rotateAll, fileOfMany(), ...intoFile()], { terminals: { out: true, err: true } })
+    expect(done.code).toBe(EXIT.ok)
+    const [progress = '', summary] = done.errText.split('\n')
+    const counts = progress
+      .split('\r')
+      .slice(1)
+      .map((text) => Number(/^Rotated (\d+) of 200 keys/.exec(text)?.[1]))
+    expect(counts[0]).toBe(1)
+    expect(counts).toEqual(counts.toSorted((a, b) => a - b))
+    expect(new Set(counts).size).toBeGreaterThan(90)
+    expect(shown(progress)).toBe('Rotated 200 of 200 keys')
+    expect(summary).toBe('Rotated 200 keys; removed 0 whose grace time was over.')
+  })
+
+  it('mixes with no secret on a terminal that shows both', async () => {
+    const done = await keys([...rotateAll, fileOfMany()], { terminals: { out: true, err: true } })
+    expect(done.errText).toContain('Rotated 100 of 200 keys\n')
+    expect(done.errText).not.toContain('\r')
+    expect(done.outText.trim().split('\n')).toHaveLength(MANY)
+  })
+
+  it('leaves its line before it says what went wrong', async () => {
+    const io = recording({ terminals: { out: false, err: true } })
+    let taken = 0
+    const deliver = async (text: string) => {
+      if (++taken > 50) throw new PortcullisError('output_closed', 'nobody reads any more')
+      io.out(text)
+    }
+    const broken = Object.defineProperties({ deliver }, Object.getOwnPropertyDescriptors(io)) as Recording
+    const code = await run(['keys', ...rotateAll, fileOfMany()], broken, [keysIn(async () => testWorld())])
+    expect(code).toBe(EXIT.failed)
+    const [progress = '', cut] = broken.errText.split('\n')
+    expect(shown(progress)).toBe('Rotated 50 of 200 keys')
+    expect(cut).toMatch(/^The rotation was cut short\. Run it again/)
+  })
+
+  it('says nothing of the way when there are few', async () => {
+    const done = await keys([...rotateAll, kongFile(), ...intoFile()], { terminals: { out: true, err: true } })
+    expect(done.errText).not.toContain('\r')
+    expect(done.errText).toMatch(/^Rotated 2 keys; /)
   })
 })
 

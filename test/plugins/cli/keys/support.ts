@@ -16,9 +16,10 @@ export interface Recording extends Io {
 export interface RecordingOptions {
   readonly env?: Readonly<Record<string, string>>
   readonly input?: string
+  readonly terminals?: Io['terminals']
 }
 
-export function recording({ env = {}, input }: RecordingOptions = {}): Recording {
+export function recording({ env = {}, input, terminals }: RecordingOptions = {}): Recording {
   const said = { out: '', err: '' }
   return {
     env,
@@ -28,6 +29,7 @@ export function recording({ env = {}, input }: RecordingOptions = {}): Recording
     err: (text) => {
       said.err += text
     },
+    ...(terminals === undefined ? {} : { terminals }),
     ...(input === undefined ? {} : { readInput: async () => input }),
     get outText() {
       return said.out
