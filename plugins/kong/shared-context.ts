@@ -172,6 +172,8 @@ export interface Report {
   readonly contacted: boolean
   /** Status of the upstream's last answer; absent when it sent no status line. */
   readonly upstream_status?: number
+  /** Set only when an upstream that took the connection did not answer in time. */
+  readonly timed_out?: true
   /** True when the whole reply was sent (`ngx.var.request_completion == "OK"`). */
   readonly completed: boolean
   /** Set only when the cause of an incomplete reply is known. */
@@ -371,6 +373,7 @@ export function readReport(value: unknown, at: string): Report | undefined {
   if (typeof table.completed !== 'boolean') throw malformed(`${at}.completed`)
   if (table.upstream_status !== undefined && typeof table.upstream_status !== 'number')
     throw malformed(`${at}.upstream_status`)
+  if (table.timed_out !== undefined && table.timed_out !== true) throw malformed(`${at}.timed_out`)
   if (table.broken_by !== undefined && table.broken_by !== 'client' && table.broken_by !== 'upstream')
     throw malformed(`${at}.broken_by`)
   // What the tap saw is judged where it is used, so that a bad one costs only itself.

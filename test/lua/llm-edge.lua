@@ -303,6 +303,18 @@ check.case("tells who broke a reply off", function()
   check.equal(refused.upstream_status, nil)
 end)
 
+check.case("tells an upstream that was late from one that could not be reached", function()
+  for times, late in pairs({ ["0.001"] = true, ["0.000"] = true, ["-, 0.001"] = true, ["-"] = false, ["0.001, -"] = false }) do
+    local statuses = times:find(",") and "504, 504" or "504"
+    local var = { upstream_addr = "192.0.2.1:80", upstream_status = statuses, upstream_connect_time = times }
+    local _, report = reply({ status = 504, source = "error", var = var }, nil, {})
+    check.equal(report.timed_out, late or nil)
+    -- The upstream's own 504 is an answer.
+    local _, answered = reply({ status = 504, var = var }, nil, {})
+    check.equal(answered.timed_out, nil)
+  end
+end)
+
 check.case("a reply without a body is whole", function()
   for status, method in pairs({ [204] = "POST", [304] = "GET", [200] = "HEAD" }) do
     local _, report = reply({ status = status, method = method, var = { request_completion = "OK" } }, nil, {})

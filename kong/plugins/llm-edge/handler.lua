@@ -168,12 +168,16 @@ local function report(state)
   local sent = var.request_completion == "OK"
   local over = kong.ctx.plugin.ended and not kong.ctx.plugin.broken
   local whole = over or ngx.req.get_method() == "HEAD" or status == 204 or status == 304
+  local source, answered = kong.response.get_source(), last_number(var.upstream_status)
+  -- nginx says 504 too where it could not connect: then the last try has no time of connecting.
+  local late = source == "error" and answered == 504 and (var.upstream_connect_time or ""):find("%d$")
   return {
     version = 1,
     status = status,
-    source = kong.response.get_source(),
+    source = source,
     contacted = var.upstream_addr ~= nil,
-    upstream_status = last_number(var.upstream_status),
+    upstream_status = answered,
+    timed_out = late and true or nil,
     completed = sent and whole or false,
     broken_by = not sent and "client" or not whole and "upstream" or nil,
     tap = state and state.report,

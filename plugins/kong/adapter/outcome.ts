@@ -30,6 +30,8 @@ function endOf(report: Report, observed: Observed): Outcome['ended'] {
     return report.status >= 400 ? 'not_forwarded' : 'unknown'
   }
   if (report.status === 499 || report.broken_by === 'client') return 'client_gone'
+  // Nobody knows what an upstream that had the request did with it.
+  if (report.timed_out === true) return 'unknown'
   if (report.source === 'error' || report.broken_by === 'upstream') return 'upstream_failed'
   return report.completed ? 'complete' : 'unknown'
 }
@@ -85,7 +87,8 @@ function endOfSerialized(log: Serialized): Outcome['ended'] {
   if (log.usage !== undefined) return 'complete'
   if (!log.contacted) return log.status >= 400 ? 'not_forwarded' : 'unknown'
   if (log.status === 499) return 'client_gone'
-  if (!log.fromUpstream) return log.status >= 500 ? 'upstream_failed' : 'unknown'
+  // A 504 may be of an upstream that had the request, or of one that could not be reached: nothing here tells which.
+  if (!log.fromUpstream) return log.status >= 500 && log.upstreamStatus !== 504 ? 'upstream_failed' : 'unknown'
   return log.upstreamStatus !== undefined && log.upstreamStatus >= 400 ? 'complete' : 'unknown'
 }
 

@@ -83,6 +83,10 @@ describe('the log phase', () => {
     ['reservations that are none', { version: 1, reservations: '[{"id":1}]' }],
     ['another version', { version: 9 }],
     ['a report that is text', { version: 1, reservations: JSON.stringify([RESERVATION]), report: 'x' }],
+    [
+      'a report of a time that is text',
+      { version: 1, reservations: JSON.stringify([RESERVATION]), report: { ...REPORT, timed_out: 'x' } },
+    ],
     ['a report without a status', { version: 1, reservations: JSON.stringify([RESERVATION]), report: { version: 1 } }],
   ])('settles nothing by %s, and says so', async (_name, entry) => {
     const kong = stage({})
@@ -160,6 +164,25 @@ describe('how a request ended', () => {
     ['upstream broke', { completed: false, broken_by: 'upstream' }, 'upstream_failed', 200],
     ['nobody knows why', { completed: false }, 'unknown', 200],
     ['upstream unreachable', { status: 502, source: 'error', upstream_status: 502 }, 'upstream_failed', undefined],
+    [
+      'upstream had it and did not answer in time',
+      { status: 504, source: 'error', upstream_status: 504, timed_out: true },
+      'unknown',
+      undefined,
+    ],
+    [
+      'upstream did not let connect in time',
+      { status: 504, source: 'error', upstream_status: 504 },
+      'upstream_failed',
+      undefined,
+    ],
+    ['upstream itself says 504', { status: 504, upstream_status: 504 }, 'complete', 504],
+    [
+      'client left an upstream that was late',
+      { status: 499, source: 'error', completed: false, upstream_status: 504, timed_out: true },
+      'client_gone',
+      undefined,
+    ],
     ['upstream said no', { status: 401, upstream_status: 401 }, 'complete', 401],
     ['a later plugin refused', { status: 503, source: 'exit', contacted: false }, 'not_forwarded', 200],
     ['no upstream to pick', { status: 503, source: 'error', contacted: false }, 'not_forwarded', undefined],
@@ -167,6 +190,15 @@ describe('how a request ended', () => {
   ])('%s', (_name, change, ended, status) => {
     const outcome = outcomeOf({ ...REPORT, ...change }, {})
     expect([outcome.ended, outcome.status]).toEqual([ended, status])
+  })
+
+  test.each([
+    [502, 'upstream_failed'],
+    // A late upstream, or one that could not be reached: it may have billed.
+    [504, 'unknown'],
+  ])("by Kong's own log data, with a %i of Kong's own", (status, ended) => {
+    const log = { response: { status }, upstream_status: String(status), source: 'kong', tries: [{}] }
+    expect(outcomeOfSerialized(readSerialized(JSON.stringify(log)))).toEqual({ ended })
   })
 
   test.each([
