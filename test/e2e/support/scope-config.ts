@@ -25,12 +25,12 @@ export const AUTH: readonly PluginConfig[] = [
 ]
 
 export function guarded(scope: object, ...plugins: readonly PluginConfig[]): PluginConfig[] {
-  return [
-    ...plugins,
-    { name: 'llm-edge' },
-    { name: 'llm-scope', config: scope },
-    { name: 'llm-guard', config: { require: ['llm-scope'] } },
-  ]
+  return guardedBy({ name: 'llm-scope', config: scope }, ...plugins)
+}
+
+/** @param judge decides on scopes, and must have done so */
+export function guardedBy(judge: PluginConfig, ...plugins: readonly PluginConfig[]): PluginConfig[] {
+  return [...plugins, { name: 'llm-edge' }, judge, { name: 'llm-guard', config: { require: [judge.name] } }]
 }
 
 interface Route {
