@@ -18,7 +18,7 @@ export function handOver(listener: Listener, server: PluginServer, now: () => nu
   listener.stop()
   const poll = setInterval(() => {
     // Kong comes back with an open event, and whoever listens by then does not know it.
-    if (server.openEvents === 0 && listener.quietMs >= QUIET_MS) listener.destroy()
+    if (server.openEvents === 0 && listener.quietMs >= QUIET_MS) listener.closeUnshared()
     else if (now() - started > PATIENCE_MS) listener.closeWithAnswers()
     else return
     clearInterval(poll)

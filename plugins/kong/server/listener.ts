@@ -39,13 +39,12 @@ export interface Listener {
   sweep(): void
   /** Milliseconds since a frame came or was answered last; 0 while one is unanswered. */
   readonly quietMs: number
-  /** Takes no new connections; the open ones go on. */
+  /** Takes no new connections. The open ones go on; shared ones are asked to end, which they do with their last answer. */
   stop(): void
-  /**
-   * From now on closes a connection with the answer that ends an event: the best moment in unbroken traffic. A shared one
-   * is asked to go away, and ends with the last answer that its requests wait for.
-   */
+  /** From now on closes a connection of Kong's with the answer that ends an event: the best moment in unbroken traffic. */
   closeWithAnswers(): void
+  /** Destroys Kong's own connections; whoever shares one was asked to end it. */
+  closeUnshared(): void
   /** Destroys every connection. */
   destroy(): void
 }
@@ -112,7 +111,7 @@ export function createListener(options: ListenerOptions): Listener {
       const partial = connection.reader.partial
       connection.partialSince = partial ? (connection.partialSince ?? now()) : undefined
       requests = frames.map((frame) => readRequest(decode(frame)))
-      if (requests[0] !== undefined) connection.shared ??= isOfEdge(requests[0].method)
+      if (requests[0] !== undefined && connection.shared === undefined) recognise(connection, requests[0])
       // Kong says nothing before it has its answer.
       if (
         !connection.shared &&
@@ -123,15 +122,18 @@ export function createListener(options: ListenerOptions): Listener {
       violate(connection, error instanceof FrameError ? error.message : 'an internal fault')
       return
     }
-    dispatchAll(connection, requests, 0)
+    if (!connection.shared) for (const request of requests) dispatch(connection, request)
+    // What was said before a stall of this process shows its end only now, and is not worth a reservation.
+    else setImmediate(dispatchAll, connection, requests)
   }
 
-  /** One after the other, each with all that it does at once: the first answers go out while the others are decided. */
-  function dispatchAll(connection: Connection, requests: readonly Request[], from: number): void {
-    const request = requests[from]
-    if (request === undefined) return
-    dispatch(connection, request)
-    if (from + 1 < requests.length) process.nextTick(dispatchAll, connection, requests, from + 1)
+  function recognise(connection: Connection, { method }: Request): void {
+    connection.shared = isOfEdge(method)
+    if (connection.shared && !net.listening) connection.socket.write(GO_AWAY)
+  }
+
+  function dispatchAll(connection: Connection, requests: readonly Request[]): void {
+    for (const request of requests) dispatch(connection, request)
   }
 
   function dispatch(connection: Connection, request: Request): void {
@@ -169,7 +171,7 @@ export function createListener(options: ListenerOptions): Listener {
   function post(connection: Connection, answer: Buffer): void {
     connection.outbox.push(answer)
     if (connection.outbox.length >= TOGETHER) flush(connection)
-    else if (connection.outbox.length === 1) setImmediate(flush, connection)
+    else if (connection.outbox.length === 1) process.nextTick(flush, connection)
   }
 
   function flush(connection: Connection): void {
@@ -177,7 +179,6 @@ export function createListener(options: ListenerOptions): Listener {
     const [only] = answers
     if (only === undefined || connection.socket.destroyed) return
     connection.outbox = []
-    if (closing) answers.push(GO_AWAY)
     connection.socket.write(answers.length === 1 ? only : Buffer.concat(answers))
   }
 
@@ -212,10 +213,13 @@ export function createListener(options: ListenerOptions): Listener {
     },
     stop() {
       net.close()
+      for (const { shared, socket } of connections) if (shared && !socket.destroyed) socket.write(GO_AWAY)
     },
     closeWithAnswers() {
       closing = true
-      for (const { shared, socket } of connections) if (shared && !socket.destroyed) socket.write(GO_AWAY)
+    },
+    closeUnshared() {
+      for (const { shared, socket } of connections) if (!shared) socket.destroy()
     },
     destroy() {
       for (const connection of connections) connection.socket.destroy()
