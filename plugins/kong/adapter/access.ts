@@ -175,7 +175,8 @@ async function letThrough(kong: KongPdk, verdict: PassVerdict, seen: Seen, optio
   } catch (error) {
     reportFault(options, error)
     // Once the entry is under way Kong may have it and let the request through: then its log phase settles.
-    if (!marked) options.inBackground(giveBack(verdict, options))
+    const unheard = error instanceof PortcullisError && error.code === 'event_over'
+    if (!marked || unheard) options.inBackground(giveBack(verdict, options))
     await refuse(kong, UNAVAILABLE, seen, options)
   }
 }
