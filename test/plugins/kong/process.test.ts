@@ -12,7 +12,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs'
-import { createServer } from 'node:net'
+import { connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -20,6 +20,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { bundle } from '../../../plugins/kong/bundle.ts'
 import { PLUGIN_NAMES } from '../../../plugins/kong/registry.ts'
 import { entryKey, type PluginEntry } from '../../../plugins/kong/shared-context.ts'
+import { createDirectWorker } from '../../support/kong-client/direct-worker.ts'
 import { createRequest, type KongRequest } from '../../support/kong-client/request.ts'
 import { settleMessage } from '../../support/kong-client/settle-message.ts'
 import { createWorker, type PluginConfig, type Worker } from '../../support/kong-client/worker.ts'
@@ -66,11 +67,17 @@ async function start(args: readonly string[] = []): Promise<ServerProcess> {
   return server
 }
 
-function kong(options: { readonly readTimeoutMs?: number } = {}): Worker {
-  const worker = createWorker({ socket, ...options })
+function kong(options: { readonly readTimeoutMs?: number } = {}, create: typeof createWorker = createWorker): Worker {
+  const worker = create({ socket, ...options })
   workers.push(worker)
   return worker
 }
+
+/** How a worker asks, and what becomes of a request when it gets no answer. */
+const WAYS = [
+  ["Kong's own way", createWorker, 'failed_open'],
+  ['in one message', createDirectWorker, 'exited'],
+] as const
 
 async function run(args: readonly string[]) {
   const child = launch([command, ...args])
@@ -79,8 +86,8 @@ async function run(args: readonly string[]) {
 
 function replyHeader(request: KongRequest, name: string): string | undefined {
   const entry = request.shared.get(entryKey('llm-token-limit')) as PluginEntry | undefined
-  const headers = JSON.parse(String(entry?.reply_headers ?? '[]')) as [string, string][]
-  return new Map(headers).get(name)
+  const { reply_headers: headers = [] } = entry ?? {}
+  return new Map(typeof headers === 'string' ? (JSON.parse(headers) as [string, string][]) : headers).get(name)
 }
 const limitHeader = (request: KongRequest) => replyHeader(request, 'x-ratelimit-limit-tokens')
 const remaining = (request: KongRequest) => Number(replyHeader(request, 'x-ratelimit-remaining-tokens'))
@@ -475,11 +482,29 @@ test('an end does not wait for whoever should read its log', async () => {
   expect(ended).toBe(0)
 })
 
+/** Of the request that warms a worker up. */
+const WARM = 15
+const USED = 1_000 - WARM
+
+/** A first request, after which a worker knows what its server takes. */
+async function warmUp(worker: Worker, plugin: PluginConfig): Promise<void> {
+  const request = llmRequest()
+  expect(await worker.access(request, plugin)).toBe('done')
+  answered(request, { prompt_tokens: 10, completion_tokens: 5 })
+  expect(await worker.log(request, plugin)).toBe('done')
+}
+
+/** Beyond the request that finds its connection dead. */
+async function untilDecided(worker: Worker, request: KongRequest, plugin: PluginConfig): Promise<void> {
+  if ((await worker.access(request, plugin)) === 'done') return
+  expect(await worker.access(request, plugin)).toBe('done')
+}
+
 describe('kill -9', () => {
-  test('never lets one route run the config of another', async () => {
+  test.each(WAYS)('never lets one route run the config of another: %s', async (_, create, failed) => {
     const [one, other] = [tokenLimitConfig('one', 1_111), tokenLimitConfig('other', 2_222)]
     const first = await start()
-    const worker = kong({ readTimeoutMs: 500 })
+    const worker = kong({ readTimeoutMs: 500 }, create)
     for (const [plugin, limit] of [
       [one, '1111'],
       [other, '2222'],
@@ -501,7 +526,7 @@ describe('kill -9', () => {
       const request = llmRequest()
       const end = await worker.access(request, plugin)
       // The pooled connection is dead: Kong lets that one pass, and llm-guard finds no mark.
-      if (end === 'failed_open') expect(limitHeader(request)).toBeUndefined()
+      if (end === failed) expect(limitHeader(request)).toBeUndefined()
       else expect([end, limitHeader(request)]).toEqual(['done', limit])
     }
     expect(worker.errors.filter((error) => error.startsWith('no plugin instance')).length).toBeGreaterThan(0)
@@ -525,51 +550,98 @@ describe('kill -9', () => {
   })
 })
 
-test('a reservation of the process before is settled', async () => {
+test.each(WAYS)('a reservation of the process before is settled: %s', async (_, create) => {
   const plugin = tokenLimitConfig('a', 1_000)
   const first = await start()
+  const worker = kong({}, create)
+  await warmUp(worker, plugin)
   const request = llmRequest()
-  expect(await kong().access(request, plugin)).toBe('done')
+  expect(await worker.access(request, plugin)).toBe('done')
   first.child.kill('SIGKILL')
   await first.exit
   const port = await freePort()
   await start(['--metrics-port', String(port)])
   answered(request, { prompt_tokens: 10, completion_tokens: 5 })
-  expect(await kong().log(request, plugin)).toBe('done')
+  expect(await kong({}, create).log(request, plugin)).toBe('done')
   const text = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text()
   expect(text).toContain('portcullis_settlements_total{policy="llm-token-limit",ended="complete",usage="reported"} 1')
 })
 
 describe.skipIf(redisServerVersion() === undefined)('with Redis', () => {
-  test('counters outlive the process, and a reservation is settled by the next one', async () => {
+  test.each(WAYS)(
+    'counters outlive the process, and a reservation is settled by the next one: %s',
+    async (_, create) => {
+      const redis = await startRedis()
+      try {
+        const plugin = tokenLimitConfig('a', 1_000, {
+          store: 'redis',
+          redis: { host: redis.host, port: redis.port, command_timeout_ms: 2_000 },
+        })
+        const first = await start()
+        const worker = kong({}, create)
+        await warmUp(worker, plugin)
+        const request = llmRequest()
+        expect(await worker.access(request, plugin)).toBe('done')
+        const held = USED - remaining(request)
+        expect(held).toBeGreaterThan(0)
+        first.child.kill('SIGKILL')
+        await first.exit
+
+        const second = await start()
+        const before = llmRequest()
+        await untilDecided(worker, before, plugin)
+        expect(remaining(before)).toBe(USED - 2 * held)
+        answered(request, { prompt_tokens: 10, completion_tokens: 5 })
+        expect(await worker.log(request, plugin)).toBe('done')
+        const after = llmRequest()
+        expect(await worker.access(after, plugin)).toBe('done')
+        expect(remaining(after)).toBe(USED - 2 * held - 15)
+        for (const each of workers.splice(0)) each.close()
+        second.child.kill('SIGTERM')
+        expect(await second.exit).toBe(0)
+      } finally {
+        await redis.close()
+      }
+    },
+  )
+
+  test('what was reserved for a worker that is gone by then is given back', async () => {
     const redis = await startRedis()
+    const port = await freePort()
+    const client = connect(redis.port, redis.host)
     try {
       const plugin = tokenLimitConfig('a', 1_000, {
         store: 'redis',
-        redis: { host: redis.host, port: redis.port, command_timeout_ms: 2_000 },
+        redis: { host: redis.host, port: redis.port, command_timeout_ms: 5_000 },
       })
-      const first = await start()
-      const request = llmRequest()
-      expect(await kong().access(request, plugin)).toBe('done')
-      const held = 1_000 - remaining(request)
-      expect(held).toBeGreaterThan(0)
-      first.child.kill('SIGKILL')
-      await first.exit
-
-      const second = await start()
+      await start(['--metrics-port', String(port), '--deadline-ms', '10000'])
+      const metric = async (line: string) => {
+        const text = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text()
+        return text
+          .split('\n')
+          .filter((sample) => sample.startsWith(line))
+          .reduce((sum, sample) => sum + Number(sample.split(' ').at(-1)), 0)
+      }
+      const worker = kong({}, createDirectWorker)
+      await warmUp(worker, plugin)
       const before = llmRequest()
-      expect(await kong().access(before, plugin)).toBe('done')
-      expect(remaining(before)).toBe(1_000 - 2 * held)
-      answered(request, { prompt_tokens: 10, completion_tokens: 5 })
-      const worker = kong()
-      expect(await worker.log(request, plugin)).toBe('done')
+      expect(await worker.access(before, plugin)).toBe('done')
+      client.write('CLIENT PAUSE 60000 ALL\r\n')
+      await once(client, 'data')
+      const lost = Array.from({ length: 5 }, () => worker.access(llmRequest(), plugin))
+      await untilAsync(async () => (await metric('portcullis_kong_open_events')) === 5)
+      worker.close()
+      expect(new Set(await Promise.all(lost))).toEqual(new Set(['exited']))
+      await untilAsync(async () => (await metric('portcullis_kong_open_events')) === 0)
+      client.write('CLIENT UNPAUSE\r\n')
+      const given = 'portcullis_settlements_total{policy="llm-token-limit",ended="not_forwarded"'
+      await untilAsync(async () => (await metric(given)) === 5)
       const after = llmRequest()
-      expect(await worker.access(after, plugin)).toBe('done')
-      expect(remaining(after)).toBe(1_000 - 2 * held - 15)
-      for (const each of workers.splice(0)) each.close()
-      second.child.kill('SIGTERM')
-      expect(await second.exit).toBe(0)
+      expect(await kong({}, createDirectWorker).access(after, plugin)).toBe('done')
+      // But for the one before and this one itself, nothing is held.
+      expect(remaining(after)).toBe(USED - 2 * (USED - remaining(before)))
     } finally {
+      client.destroy()
       await redis.close()
     }
   })
@@ -592,28 +664,30 @@ describe.skipIf(redisServerVersion() === undefined)('with Redis', () => {
   })
 })
 
-test('SIGSTOP: Kong gives up, and the frames that wait then harm nobody', async () => {
+test.each(WAYS)('SIGSTOP: Kong gives up, and the frames that wait then harm nobody: %s', async (_, create, failed) => {
   const plugin = tokenLimitConfig('a', 10_000)
   const server = await start()
-  const patient = kong()
-  expect(await patient.access(llmRequest(), plugin)).toBe('done')
-  const worker = kong({ readTimeoutMs: 1_000 })
-  expect(await worker.access(llmRequest(), plugin)).toBe('done')
+  const patient = kong({}, create)
+  const worker = kong({ readTimeoutMs: 1_000 }, create)
+  for (const each of [patient, worker, worker]) expect(await each.access(llmRequest(), plugin)).toBe('done')
   server.child.kill('SIGSTOP')
-  for (let n = 0; n < 3; n++) {
+  // Without an answer in one message, the next go Kong's own way.
+  for (const end of [failed, 'failed_open', 'failed_open']) {
     const request = llmRequest()
-    expect(await worker.access(request, plugin)).toBe('failed_open')
+    expect(await worker.access(request, plugin)).toBe(end)
     expect(request.shared.has(entryKey('llm-token-limit'))).toBe(false)
+    expect(request.reply?.status).toBe(end === 'exited' ? 503 : undefined)
   }
   server.child.kill('SIGCONT')
   await until(() => server.stderr().includes('connection destroyed'))
   for (let n = 0; n < 20; n++) expect(await patient.access(llmRequest(), plugin)).toBe('done')
 })
 
-test('a thousand requests at once are all decided and all settled', async () => {
+test.each(WAYS)('a thousand requests at once are all decided and all settled: %s', async (_, create) => {
   await start()
   const plugin = tokenLimitConfig('a', 10_000_000)
-  const worker = kong({ readTimeoutMs: 10_000 })
+  const worker = kong({ readTimeoutMs: 10_000 }, create)
+  await warmUp(worker, plugin)
   const requests = Array.from({ length: 1_000 }, () => llmRequest())
   expect(new Set(await Promise.all(requests.map((request) => worker.access(request, plugin))))).toEqual(
     new Set(['done']),
@@ -622,9 +696,19 @@ test('a thousand requests at once are all decided and all settled', async () => 
   expect(new Set(await Promise.all(requests.map((request) => worker.log(request, plugin))))).toEqual(new Set(['done']))
   const last = llmRequest()
   await worker.access(last, plugin)
-  const reserved = 10_000_000 - 4_000 - remaining(last)
+  const reserved = 10_000_000 - WARM - 4_000 - remaining(last)
   expect(reserved).toBeGreaterThan(0)
   expect(reserved).toBeLessThan(100)
+})
+
+test('a worker asks in one message over one connection, once it knows that the server takes it', async () => {
+  await start()
+  const plugin = tokenLimitConfig('a', 1_000_000)
+  const worker = createDirectWorker({ socket })
+  workers.push(worker)
+  for (let n = 0; n < 50; n++) expect(await worker.access(llmRequest(), plugin)).toBe('done')
+  expect([worker.ownWay, worker.channels]).toEqual([1, 1])
+  expect(worker.rpc.messageId).toBe(4)
 })
 
 describe('kong reload', () => {
@@ -727,4 +811,8 @@ async function freePort(): Promise<number> {
   const { port } = server.address() as { readonly port: number }
   await new Promise((resolve) => server.close(resolve))
   return port
+}
+
+async function untilAsync(holds: () => Promise<boolean>): Promise<void> {
+  while (!(await holds())) await new Promise((resolve) => setTimeout(resolve, 20))
 }
