@@ -6,6 +6,7 @@ import {
   nationalCases,
   PERSON,
   personCases,
+  personPrecision,
   proseCases,
   scoreBenign,
   scoreCases,
@@ -51,4 +52,10 @@ test.each(['code', 'prose'] as const)('benign %s: at most 1 % of the pieces has 
 
 test('names and street addresses, the opt-in level: at least 80 %', () => {
   expectAtLeast(scoreCases(personCases(), PERSON), 0.8)
+})
+
+test('names and street addresses: at least 90 % of what is masked is one', () => {
+  const scores = personPrecision()
+  expect(scores.map(({ family }) => family)).toEqual(['names (opt-in)', 'street addresses (opt-in)'])
+  expectAtLeast(scores, 0.9)
 })
