@@ -184,28 +184,42 @@ local function report(state)
   }
 end
 
+--- False when all that is left of the request is for llm-edge to settle. A plugin that never decided may watch, too.
+local function somebody_watches(entries)
+  for i = 1, entries and #entries or 0 do
+    if entries[i].observes or not entries[i].batch then
+      return true
+    end
+  end
+  return not entries or kong.ctx.shared.portcullis_refusal ~= nil
+end
+
+--- Of each entry what an observer reads: `EndedEntry` of plugins/kong/ending.ts.
+local function parts_of(entries)
+  local parts = {}
+  for i, entry in ipairs(entries) do
+    parts[i] = {
+      plugin = entry.mark.plugin, protocol = entry.protocol, reservations = entry.reservations,
+      would_reject = entry.would_reject, verdicts = entry.verdicts, claims = entry.claims, identity = entry.identity,
+    }
+  end
+  return parts
+end
+
 function LlmEdge.log()
   local state = kong.ctx.plugin.tap
   if state and state.report.fault then
     kong.log.err("the reply was delivered unobserved: ", state.report.fault)
   end
   local shared = kong.ctx.shared
-  local ended, entries, told = report(state), entries_of(shared), nil
+  local ended, entries = report(state), entries_of(shared)
   for i = 1, entries and #entries or 0 do
-    local entry = entries[i]
-    entry.report, entry.reply_headers, entry.tap = ended, nil, nil
-    told = told or {}
-    told[i] = {
-      plugin = entry.mark.plugin,
-      protocol = entry.protocol,
-      reservations = entry.reservations,
-      would_reject = entry.would_reject,
-      verdicts = entry.verdicts,
-      claims = entry.claims,
-      identity = entry.identity,
-    }
+    entries[i].report, entries[i].reply_headers, entries[i].tap = ended, nil, nil
   end
-  shared.portcullis_ending = { version = 1, report = ended, refusal = shared.portcullis_refusal, entries = told }
+  if somebody_watches(entries) then
+    shared.portcullis_ending =
+      { version = 1, report = ended, refusal = shared.portcullis_refusal, entries = entries and parts_of(entries) }
+  end
   for i = 1, entries and #entries or 0 do
     if entries[i].batch then
       local ok, fault = pcall(settle.take_over, entries[i], shared.portcullis_ending)
