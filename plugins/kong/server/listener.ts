@@ -123,8 +123,9 @@ export function createListener(options: ListenerOptions): Listener {
       return
     }
     if (!connection.shared) for (const request of requests) dispatch(connection, request)
-    // What was said before a stall of this process shows its end only now, and is not worth a reservation.
-    else setImmediate(dispatchAll, connection, requests)
+    // What was said before a stall of this process shows its end only when the sockets were looked at once more, and is
+    // not worth a reservation.
+    else setImmediate(() => setImmediate(dispatchAll, connection, requests))
   }
 
   function recognise(connection: Connection, { method }: Request): void {
