@@ -298,6 +298,23 @@ describe('a connection that requests share', () => {
     expect(server.openEvents).toBe(0)
   })
 
+  test('that had ended by the time its messages were read decides none of them', async () => {
+    const reserved: string[] = []
+    const { shared, instance, ended, connections } = await start({
+      access: async (kong) => {
+        reserved.push('a reservation')
+        await kong.ctx.shared.set('id', 1)
+      },
+    })
+    await until(() => connections() === 1)
+    shared.send(Buffer.concat([1, 2, 3].map((id) => accessFrame(id, instance))))
+    // As after a stall: the server finds messages and end at once.
+    shared.socket.destroy()
+    await until(() => connections() === 0)
+    await new Promise((resolve) => setTimeout(resolve, 20))
+    expect([reserved, ended]).toEqual([[], []])
+  })
+
   test.each([
     ['garbage', Buffer.from('GET / HTTP/1.1\r\n\r\n')],
     ['a frame and garbage', Buffer.concat([accessFrame(9, 1), Buffer.of(0x93)])],
