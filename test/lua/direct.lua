@@ -227,6 +227,27 @@ check.case("does calls in their order, with a new body's bytes from behind the t
   check.equal(kong.ctx.shared.portcullis_llm_token_limit.version, 1)
 end)
 
+check.case("the text of a tap comes once, reservations from behind the answer, and both are in the entry", function()
+  local scene = worker()
+  scene.get_ready()
+  local function decided(entry, following)
+    scene.take({})
+    scene.run()
+    local told = json.decode(scene.message().argument[2]).taps
+    scene.answer('{"calls":[["kong.ctx.shared.set","portcullis_llm_token_limit",' .. entry .. "]]}", following)
+    return told, kong.ctx.shared.portcullis_llm_token_limit
+  end
+  local told, entry = decided('{"tap":"{}","tap_id":"first"}')
+  check.equal(told, "")
+  check.equal(entry.tap .. tostring(entry.tap_id), "{}nil")
+  told, entry = decided('{"tap_id":"first","reservations":{"bytes":3}}', "[1]")
+  check.equal(told, " first")
+  check.equal(entry.tap .. tostring(entry.tap_id) .. entry.reservations, "{}nil[1]")
+  passed(scene)
+  decided('{"tap_id":"second"}')
+  refused(scene, "a tap that nobody told of")
+end)
+
 check.case("a refusal of the plugin ends the request, and nothing behind it is done", function()
   local scene = worker()
   scene.get_ready()
