@@ -1,12 +1,14 @@
 /**
  * Does the plugin server hold what it has after ten minutes of traffic? `npm run soak:kong [minutes]`: the built server
- * under the stand-in for Kong, half of the requests refused, configs reloaded, some connections misbehaving.
+ * under the stand-in for Kong, half of the requests refused, configs reloaded, some connections misbehaving; half of the
+ * lanes go Kong's own way, half that of llm-edge.
  */
 
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { bundle } from '../../../../plugins/kong/bundle.ts'
+import { createDirectWorker } from '../../../support/kong-client/direct-worker.ts'
 import { createWorker, type PluginConfig } from '../../../support/kong-client/worker.ts'
 import { answered, llmRequest, startServer, tokenLimitConfig } from '../process-harness.ts'
 import { frame, rawConnection } from '../server/harness.ts'
@@ -44,7 +46,8 @@ const samples: Sample[] = []
 const roundTrips: Record<string, number> = {}
 
 try {
-  const worker = createWorker({ socket, readTimeoutMs: 10_000 })
+  const options = { socket, readTimeoutMs: 10_000 }
+  const ways = { own: createWorker(options), direct: createDirectWorker(options) }
   const lanes = Array.from({ length: LANES }, (_, lane) => drive(lane))
   const times = [SETTLED_MS, ...Array.from({ length: 10 }, (_, tenth) => ((tenth + 1) * END_MS) / 10)]
   for (const time of times.sort((a, b) => a - b)) {
@@ -54,12 +57,13 @@ try {
     console.log(JSON.stringify(sample))
   }
   await Promise.all(lanes)
-  worker.close()
+  for (const worker of Object.values(ways)) worker.close()
   await new Promise((resolve) => setTimeout(resolve, 500))
   report(await look())
 
   /** One connection's worth of traffic: pass and settle, refuse, and now and then misbehave. */
   async function drive(lane: number): Promise<void> {
+    const worker = lane % 2 === 0 ? ways.own : ways.direct
     const generous = config(`generous-${lane}`, 1_000_000_000)
     const tight = config(`tight-${lane}`, 10)
     for (let turn = 0; performance.now() - started < END_MS; turn++) {
