@@ -6,6 +6,7 @@ import type { Fields } from '../../../policies/schema/fields.ts'
 import { parseConfig, parsePolicyConfig } from '../../../policies/schema/parse.ts'
 import { scope } from '../../../policies/scope/index.ts'
 import { tokenLimit } from '../../../policies/token-limit/index.ts'
+import { loadPolicies } from '../../support/policies.ts'
 import { haveRedisServer } from '../../support/redis/backends.ts'
 import { freePort, type RedisServer, startRedis } from '../../support/redis/server.ts'
 import { exchange } from '../scope/support.ts'
@@ -53,6 +54,13 @@ async function revoke(deps: Deps, revocation: object, key: RevocationKey): Promi
   const store = openRevocationStore(parseConfig(revocationFields, revocation), deps)
   await store.revoke({ ...key, reason: 'left the company', revokedAt: deps.clock.now() })
 }
+
+it('is honoured by every policy that decides: the audit log does not', async () => {
+  const all = (await loadPolicies()).map(({ name, fields }) => [name, 'revocation' in fields] as const)
+  const honoured = all.filter(([, takes]) => takes).map(([name]) => name)
+  expect(honoured.toSorted()).toEqual([...POLICIES.map(([name]) => name), 'llm-gateway'].toSorted())
+  expect(all.filter(([, takes]) => !takes).map(([name]) => name)).toEqual(['llm-audit-log'])
+})
 
 describe.each(POLICIES)('%s', (_, candidate) => {
   it.each<[RevocationKey, string]>([
