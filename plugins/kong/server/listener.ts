@@ -10,6 +10,8 @@ import { isOfEdge, type PluginServer, type Reply, shownMethod } from './server.t
 
 /** Answers in one write at most: Kong's worker should not wait for many while it could go on with the first. */
 const TOGETHER = 4
+/** Between two sweeps, which are due every tenth of a second. */
+const STALLED_MS = 500
 /** To `llm-edge`: an answer to nobody. */
 const GO_AWAY = encodeText(0, '{}', [])
 
@@ -35,7 +37,7 @@ export interface ListenerOptions {
 export interface Listener {
   readonly net: Server
   readonly connections: number
-  /** Destroys connections whose frame does not get on. Called by a timer. */
+  /** Destroys connections whose frame does not get on, and sees whether this process runs. Called by a timer, often. */
   sweep(): void
   /** Milliseconds since a frame came or was answered last; 0 while one is unanswered. */
   readonly quietMs: number
@@ -81,6 +83,8 @@ export function createListener(options: ListenerOptions): Listener {
   let closing = false
   let unanswered = 0
   let lastActive = now()
+  let sweptAt = now()
+  let stalledAt = Number.NEGATIVE_INFINITY
 
   function accept(socket: Socket): void {
     const connection: Connection = {
@@ -122,15 +126,20 @@ export function createListener(options: ListenerOptions): Listener {
       violate(connection, error instanceof FrameError ? error.message : 'an internal fault')
       return
     }
-    if (!connection.shared) for (const request of requests) dispatch(connection, request)
-    // What was said before a stall of this process shows its end only when the sockets were looked at once more, and is
-    // not worth a reservation.
-    else setImmediate(() => setImmediate(dispatchAll, connection, requests))
+    // Of those who spoke before a stall many are gone, which shows when the sockets were looked at once more: what they
+    // reserved would have nobody to settle it.
+    if (connection.shared && hasStalled()) setImmediate(() => setImmediate(dispatchAll, connection, requests))
+    else dispatchAll(connection, requests)
   }
 
   function recognise(connection: Connection, { method }: Request): void {
     connection.shared = isOfEdge(method)
     if (connection.shared && !net.listening) connection.socket.write(GO_AWAY)
+  }
+
+  /** Whether this process did not run a moment ago: stopped, or kept from its core. */
+  function hasStalled(): boolean {
+    return now() - sweptAt > STALLED_MS || now() - stalledAt < STALLED_MS
   }
 
   function dispatchAll(connection: Connection, requests: readonly Request[]): void {
@@ -204,6 +213,8 @@ export function createListener(options: ListenerOptions): Listener {
       return connections.size
     },
     sweep() {
+      if (hasStalled()) stalledAt = now()
+      sweptAt = now()
       const limit = now() - options.frameMs
       for (const connection of connections)
         if (connection.partialSince !== undefined && connection.partialSince < limit)

@@ -298,7 +298,7 @@ describe('a connection that requests share', () => {
     expect(server.openEvents).toBe(0)
   })
 
-  test('that had ended by the time its messages were read decides none of them', async () => {
+  test('that had ended by the time a stall was over decides none of its messages', async () => {
     const reserved: string[] = []
     const { shared, instance, ended, connections } = await start({
       access: async (kong) => {
@@ -308,8 +308,10 @@ describe('a connection that requests share', () => {
     })
     await until(() => connections() === 1)
     shared.send(Buffer.concat([1, 2, 3].map((id) => accessFrame(id, instance))))
-    // As after a stall: the server finds messages and end at once.
     shared.socket.destroy()
+    // The server finds messages and end at once.
+    const stalled = performance.now() + 600
+    while (performance.now() < stalled);
     await until(() => connections() === 0)
     await new Promise((resolve) => setTimeout(resolve, 20))
     expect([reserved, ended]).toEqual([[], []])
