@@ -84,7 +84,7 @@ export interface AuditRecord {
  */
 export function makeRecord(ending: Ending, draft: Draft | undefined, extra: RecordExtras): AuditRecord {
   const { outcome } = ending
-  const verdicts = ending.verdicts.filter(({ policy }) => policy !== extra.ownName)
+  const verdicts = ending.verdicts.filter(({ policy, decision }) => policy !== extra.ownName || decision === 'reject')
   const requestId = extra.label(ending.requestId ?? draft?.requestId)
   return {
     schema: SCHEMA_VERSION,
@@ -114,7 +114,7 @@ export interface RecordExtras {
   readonly call: Partial<AuditRecord>
   /** What is kept of the reply. */
   readonly reply: ReplyContent
-  /** Name of the audit policy, whose own verdict says nothing. */
+  /** Name of the audit policy, whose own verdict says nothing, unless a fault inside it refused the request. */
   readonly ownName: string
   readonly sample: number
   readonly userHash: string | undefined

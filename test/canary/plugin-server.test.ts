@@ -192,6 +192,8 @@ async function run({ content, kind, leaks = false }: RunOptions) {
     path: '/v1/embeddings',
     body: JSON.stringify({ model: 'text-embedding-3-small', input: plant('embedding input') }),
   })
+  for (const explode of [1, 2, 3])
+    await ask(`an exception in reading ${explode}`, { body: JSON.stringify({ ...chat(plant), explode }) })
   await ask('no llm-edge', { facts: undefined })
   await ask('broken facts', { facts: plant('facts') })
   await ask('facts of another version', { facts: { version: plant('facts version') } })
@@ -210,13 +212,14 @@ async function run({ content, kind, leaks = false }: RunOptions) {
     })
     await ask(`${name}: too much`, { plugins, token, body: JSON.stringify({ ...chat(plant), max_tokens: 50_000 }) })
     await ask(`${name}: a malformed body`, { plugins, token, body: `{"model":"${plant('malformed model')}` })
+    await ask(`${name}: an exception`, { plugins, token, body: JSON.stringify({ ...chat(plant), explode: 1 }) })
     await ask(`${name}: broken facts`, { plugins, token, facts: plant('facts') })
   }
   await ask('a bad config', { plugins: [badConfig] })
   expect(child.exitCode).toBeNull()
   const metrics = await (await fetch(`http://127.0.0.1:${metricsPort}/metrics`)).text()
-  await vi.waitFor(() => expect(recordsIn(folder).length).toBeGreaterThanOrEqual(32), SOON)
-  await vi.waitFor(() => expect(collector.received().split('portcullis.decision').length).toBeGreaterThan(32), SOON)
+  await vi.waitFor(() => expect(recordsIn(folder).length).toBeGreaterThanOrEqual(37), SOON)
+  await vi.waitFor(() => expect(collector.received().split('portcullis.decision').length).toBeGreaterThan(37), SOON)
   child.kill('SIGUSR2')
   await once(child, 'exit')
 
@@ -270,6 +273,15 @@ describe('what the plugin server leaves behind', () => {
         'audit sink fails',
       ])
         expect(output.stderr).toContain(seen)
+      // Exceptions inside policies, and facts that no plugin understands.
+      const unavailable = records.filter((record) => record['portcullis.code'] === 'policy_unavailable')
+      expect(unavailable.map((record) => record['portcullis.policy']).sort()).toEqual([
+        ...Array(6).fill('llm-audit-log'),
+        'llm-gateway',
+        'llm-token-limit',
+      ])
+      const dropped = records.some((record) => record['portcullis.content.request.dropped'] === 'redaction_failed')
+      expect(dropped).toBe(options.content === 'redacted')
       if (options.content === 'redacted')
         expect(JSON.stringify(records).match(/\[[A-Z_]+:[0-9a-f]{4}\]/g)?.length).toBeGreaterThan(50)
     },

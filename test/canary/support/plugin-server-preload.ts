@@ -1,6 +1,9 @@
 /** Loaded before the plugin server: tells its telemetry, and lets exceptions happen that hold a secret. */
 
 import { channel } from 'node:diagnostics_channel'
+import { EXPLOSIVES } from './explosives.ts'
+
+await import(EXPLOSIVES)
 
 for (const kind of ['decision', 'settle', 'store', 'fault'])
   channel(`portcullis:${kind}`).subscribe((event) =>

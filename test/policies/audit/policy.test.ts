@@ -230,6 +230,18 @@ describe('a record', () => {
     expect(await stage().run({}, { verdicts, status: CODES[code].status })).toMatchObject({ 'portcullis.code': code })
   })
 
+  it('says that a fault of its own refused the request, and nothing of its own passing', async () => {
+    const own = { policy: 'llm-audit-log', decision: 'reject', code: 'policy_unavailable' } as const
+    const ended = { outcome: { ended: 'not_forwarded' }, status: 503 } as const
+    expect(await stage().run({}, { ...ended, verdicts: [own] })).toMatchObject({
+      'portcullis.decision': 'reject',
+      'portcullis.policy': 'llm-audit-log',
+      'portcullis.code': 'policy_unavailable',
+    })
+    const passed = [{ policy: 'llm-audit-log', decision: 'pass' }] as const
+    expect(await stage().run({}, { ...ended, verdicts: passed })).toMatchObject({ 'portcullis.policy': 'other' })
+  })
+
   it('names a token’s subject by a keyed hash only', async () => {
     const key = { hash_key: 'a-key-of-16-bytes-or-more' }
     const caller = ALICE

@@ -1,0 +1,27 @@
+/**
+ * Lets policies meet exceptions that quote the whole request. In a body, `explode` says in which reading of it that
+ * happens (1: by the first policy that reads it, and so on), or `later`: outside of every policy.
+ */
+
+const SOURCE = `
+const parse = JSON.parse
+const readings = new Map()
+JSON.parse = (text, ...more) => {
+  const value = parse(text, ...more)
+  const when = value?.explode
+  if (when === undefined) return value
+  if (when === 'later') {
+    Promise.reject(new Error(text))
+    setTimeout(() => { throw new TypeError(text) }, 50)
+    return value
+  }
+  const count = (readings.get(text) ?? 0) + 1
+  readings.set(text, count)
+  if (count === when)
+    Object.defineProperty(value, 'messages', { enumerable: true, get() { throw new RangeError(text) } })
+  return value
+}
+`
+
+/** To be imported into the process. Every byte is escaped, so that it can pass through a shell. */
+export const EXPLOSIVES = `data:text/javascript,${Buffer.from(SOURCE).toString('hex').replace(/../g, '%$&')}`
