@@ -8,7 +8,9 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type AuditRecord, auditRecordSchema } from '../../policies/audit/index.ts'
 import { type Canaries, createCanaries, leaksIn } from '../canary/support/canaries.ts'
 import { startUpstream, type Upstream } from '../canary/support/upstream.ts'
+import { AUDIENCE, ISSUER, type IssuerKey, makeKey, sign } from '../support/jwks/issuer.ts'
 import { configOf, KEYS, tokens } from './support/config.ts'
+import { EXPLOSIVE } from './support/explosive.ts'
 import { kongMissing, startKong } from './support/host.ts'
 import type { Kong, PluginConfig } from './support/kong.ts'
 import { METRICS_PORT } from './support/ports.ts'
@@ -25,13 +27,14 @@ const collector = createServer((request, response) => {
 })
 let upstream: Upstream
 let kong: Kong
+let idp: IssuerKey
 
 interface Sent {
   readonly route?: string
   readonly path?: string
   readonly headers?: Readonly<Record<string, string>>
   readonly body?: string
-  /** nginx itself logs the request line of what fails upstream. */
+  /** nginx itself puts the request line behind what is logged of a request: that it failed upstream, or nobody could decide. */
   readonly query?: false
   readonly leave?: true
 }
@@ -63,6 +66,19 @@ function chat(more: object = {}): string {
     ],
     ...more,
   })
+}
+
+/** Every claim of it is a canary, and so is its id. */
+function token(scope = 'llm:chat'): Promise<string> {
+  const claims = {
+    sub: plant('claim sub'),
+    email: plant('claim email'),
+    jti: plant('claim jti'),
+    groups: [plant('claim groups')],
+    address: { locality: plant('claim inside a claim') },
+    scope: `${scope} ${plant('claim scope')}`,
+  }
+  return sign(idp, Math.floor(Date.now() / 1000), { claims })
 }
 
 function send({
@@ -139,15 +155,23 @@ describe.skipIf(kongMissing)('the audit log on a real Kong', () => {
         ],
       },
     }
+    idp = await makeKey('k1')
+    const jwks = JSON.stringify({ keys: [idp.jwk] })
+    const byToken: PluginConfig = {
+      name: 'llm-scope',
+      config: { sources: ['jwt'], jwt: { issuers: [{ issuer: ISSUER, jwks, audiences: [AUDIENCE] }] } },
+    }
+    const tokenGuard: PluginConfig = { name: 'llm-guard', config: { require: ['llm-scope', 'llm-audit-log'] } }
     const shadow = tokens(5, { mode: 'shadow' })
     const guard: PluginConfig = { name: 'llm-guard', config: { require: ['llm-token-limit', 'llm-audit-log'] } }
     const config = configOf(upstream.url, {
       llm: { limits: [tokens(100_000)], settings: { max_body_bytes: 4_096 }, extra: [auditLog, guard], guard: false },
       shadowed: { limits: [shadow], extra: [auditLog] },
       bare: { edge: false, guard: false, extra: [auditLog] },
+      tokens: { keyed: false, guard: false, extra: [byToken, auditLog, tokenGuard] },
       unlogged: { limits: [tokens()], guard: false },
     })
-    kong = await startKong({ config })
+    kong = await startKong({ config, env: EXPLOSIVE })
   }, 120_000)
   afterAll(async () => {
     await kong?.stop()
@@ -258,6 +282,69 @@ describe.skipIf(kongMissing)('the audit log on a real Kong', () => {
       'portcullis.decision': 'pass',
       'portcullis.would_reject': ['request_exceeds_limit'],
     })
+  })
+
+  test('knows who sent a token by a hash alone', async () => {
+    const headers = { authorization: `Bearer ${await token()}` }
+    const answers = [
+      await send({ route: 'tokens', headers }),
+      await send({ route: 'tokens', headers: { ...headers, 'x-upstream': 'error' } }),
+    ]
+    expect(answers.map(({ status }) => status)).toEqual([200, 500])
+    for (const answer of answers) {
+      const record = await recordOf(answer)
+      expect(record).toMatchObject({
+        'portcullis.decision': 'pass',
+        'portcullis.route.name': 'tokens',
+        'user.hash': expect.stringMatching(/^[0-9a-f]{32,64}$/),
+      })
+      expect(record['user.name']).toBeUndefined()
+    }
+  })
+
+  test.each<[string, (good: string) => string | Promise<string>, number, Partial<AuditRecord>]>([
+    ['is not for this call', () => token('llm:models'), 403, { 'portcullis.code': 'insufficient_scope' }],
+    [
+      'is signed by nobody',
+      (good) => good.replace(/[^.]+$/, 'x'.repeat(86)),
+      401,
+      { 'portcullis.code': 'invalid_token' },
+    ],
+    ['is cut', (good) => good.split('.').slice(0, 2).join('.'), 401, { 'portcullis.code': 'invalid_token' }],
+  ])('has a record of a token that %s', async (_name, spoil, status, expected) => {
+    const authorization = `Bearer ${await spoil(await token())}`
+    const answer = await send({ route: 'tokens', headers: { authorization } })
+    expect(answer.status, answer.text).toBe(status)
+    expect(leaksIn(canaries, [{ name: 'the refusal', text: answer.text }])).toEqual([])
+    expect(await recordOf(answer)).toMatchObject({
+      'portcullis.decision': 'reject',
+      'portcullis.policy': 'llm-scope',
+      'portcullis.usage.source': 'none',
+      ...expected,
+    })
+  })
+
+  test.each([
+    ['llm-audit-log', 1],
+    ['llm-token-limit', 2],
+  ])('has a record of an exception inside %s that quotes the request', async (policy, explode) => {
+    const answer = await send({ body: chat({ explode }), query: false })
+    expect(answer.status).toBe(503)
+    expect(leaksIn(canaries, [{ name: 'the refusal', text: answer.text }])).toEqual([])
+    expect(await recordOf(answer)).toMatchObject({
+      'portcullis.decision': 'reject',
+      'portcullis.policy': policy,
+      'portcullis.code': 'policy_unavailable',
+      'http.response.status_code': 503,
+    })
+    expect(await kong.log()).toMatch(new RegExp(`policy fault.*${policy}|${policy}.*policy fault`))
+  })
+
+  test('goes on after an exception that no policy could catch', async () => {
+    await send({ body: chat({ explode: 'later' }), query: false })
+    await until('the exception is told', async () => (await kong.log()).includes('uncaught exception'), 10_000)
+    await until('the plugin server is back', async () => (await send({ query: false })).status === 200, 20_000)
+    expect(await recordOf(await send())).toMatchObject({ 'portcullis.decision': 'pass' })
   })
 
   test('works without llm-edge, and knows the credential by its id only', async () => {
