@@ -8,7 +8,8 @@ export function keysOf({ consumers }: GatewaySetup): Readonly<Record<string, str
   return Object.fromEntries(consumers.map(({ name }) => [name, `key-of-${name}`]))
 }
 
-export function configFor(setup: GatewaySetup, plugins: readonly PluginConfig[]): KongConfig {
+/** @param edge fields of llm-edge */
+export function configFor(setup: GatewaySetup, plugins: readonly PluginConfig[], edge: object = {}): KongConfig {
   const authorization = [`authorization:Bearer ${setup.upstreamKey}`]
   const keys = keysOf(setup)
   return {
@@ -23,7 +24,7 @@ export function configFor(setup: GatewaySetup, plugins: readonly PluginConfig[])
         plugins: [
           { name: 'llm-key' },
           { name: 'key-auth', config: { key_names: ['apikey'], hide_credentials: true } },
-          { name: 'llm-edge' },
+          { name: 'llm-edge', config: edge },
           ...plugins,
           { name: 'llm-guard', config: { require: plugins.map(({ name }) => name) } },
           {
