@@ -328,7 +328,7 @@ describe.skipIf(kongMissing)('the audit log on a real Kong', () => {
     ['llm-audit-log', 1],
     ['llm-token-limit', 2],
   ])('has a record of an exception inside %s that quotes the request', async (policy, explode) => {
-    const answer = await send({ body: chat({ explode }), query: false })
+    const answer = await send({ body: chat({ explode }) })
     expect(answer.status).toBe(503)
     expect(leaksIn(canaries, [{ name: 'the refusal', text: answer.text }])).toEqual([])
     expect(await recordOf(answer)).toMatchObject({

@@ -48,7 +48,7 @@ end)
 check.case("refuses a mark where the plugin does not run at all", function()
   local seen = run({ plugin = "llm-token-limit" }, queue())
   check.equal(seen.exit.status, 503)
-  check.equal(seen.logs[1], "llm-token-limit is not configured for this request")
+  check.equal(seen.logs[1], "[llm-guard] llm-token-limit is not configured for this request, request_id: req-1")
 end)
 
 check.case("refuses when Kong's queue is not where it was, or an entry is no table", function()

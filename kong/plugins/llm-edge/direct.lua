@@ -3,6 +3,7 @@
 
 local channel = require "kong.plugins.llm-edge.channel"
 local cjson = require "cjson.safe"
+local complain = require "kong.plugins.llm-edge.complain"
 local msgpack = require "MessagePack"
 local refuse = require "kong.plugins.llm-edge.refuse"
 
@@ -127,6 +128,8 @@ local function follow(plugin, answer, bytes)
       local body
       body, at = next_part(bytes, at, call[2])
       result, err = kong.service.request.set_raw_body(body)
+    elseif name == "kong.log.err" then
+      complain(plugin.name, call[2])
     else
       result, err = function_of(plugin, name)(unpack(call, 2))
     end
@@ -183,7 +186,7 @@ local function access(plugin, conf, original)
   if unbegun then
     return through_kong(plugin, conf, original)
   end
-  kong.log.err(fault)
+  complain(plugin.name, fault)
   return refuse(plugin.name, "policy_unavailable", "The gateway could not decide on this request.")
 end
 

@@ -1,6 +1,7 @@
 --- What Kong's plugin API for other languages cannot do: facts in one read, the reply as it passes.
 
 local cjson = require "cjson.safe"
+local complain = require "kong.plugins.llm-edge.complain"
 local direct = require "kong.plugins.llm-edge.direct"
 local facts_of = require "kong.plugins.llm-edge.facts"
 local inflate = require "kong.plugins.llm-edge.inflate"
@@ -32,7 +33,7 @@ end
 function LlmEdge.access(_, conf)
   local ok, facts, body, message = pcall(facts_of, conf)
   if not ok then
-    kong.log.err("could not pack the facts of the request: ", facts)
+    complain("llm-edge", "could not pack the facts of the request: ", facts)
     facts, body, message = nil, "policy_unavailable", "The gateway could not read the request."
   end
   if not facts then
@@ -122,13 +123,13 @@ function LlmEdge.header_filter()
     if ok then
       plan = found
     else
-      kong.log.err("could not follow the reply: ", found)
+      complain("llm-edge", "could not follow the reply: ", found)
     end
   end
   if plan then
     local ok, err = pcall(begin_tap, plan)
     if not ok then
-      kong.log.err("could not follow the reply: ", err)
+      complain("llm-edge", "could not follow the reply: ", err)
     end
   end
 end
@@ -143,7 +144,7 @@ function LlmEdge.body_filter()
     end
     local out, over = tap.feed(state, plain or "", eof)
     if broken then
-      kong.log.err("could not read the reply: ", broken)
+      complain("llm-edge", "could not read the reply: ", broken)
       kong.ctx.plugin.broken, state.done, over = true, true, true
     end
     if out ~= chunk then
@@ -209,7 +210,7 @@ end
 function LlmEdge.log()
   local state = kong.ctx.plugin.tap
   if state and state.report.fault then
-    kong.log.err("the reply was delivered unobserved: ", state.report.fault)
+    complain("llm-edge", "the reply was delivered unobserved: ", state.report.fault)
   end
   local shared = kong.ctx.shared
   local ended, entries = report(state), entries_of(shared)
@@ -224,7 +225,7 @@ function LlmEdge.log()
     if entries[i].batch then
       local ok, fault = pcall(settle.take_over, entries[i], shared.portcullis_ending)
       if not ok then
-        kong.log.err("the settlement is left to Kong: ", fault)
+        complain("llm-edge", "the settlement is left to Kong: ", fault)
       end
     end
   end

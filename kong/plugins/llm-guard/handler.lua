@@ -1,5 +1,6 @@
 --- Shuts the door that Kong leaves open when an external plugin throws, hangs or is gone.
 
+local complain = require "kong.plugins.llm-edge.complain"
 local refuse = require "kong.plugins.llm-edge.refuse"
 
 local LlmGuard = { PRIORITY = 904, VERSION = "0.1.0" }
@@ -36,7 +37,7 @@ end
 function LlmGuard.access(_, conf)
   local ok, fault = pcall(missing, conf)
   if not ok or fault then
-    kong.log.err(fault)
+    complain("llm-guard", fault)
     return refuse("llm-guard", "policy_unavailable", "The gateway could not decide on this request.")
   end
 end

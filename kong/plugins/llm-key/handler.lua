@@ -1,5 +1,6 @@
 --- Moves an API key from wherever the official SDKs put it to the header that key-auth reads.
 
+local complain = require "kong.plugins.llm-edge.complain"
 local refuse = require "kong.plugins.llm-edge.refuse"
 
 local SOURCES = { "x-api-key", "api-key", "x-goog-api-key" }
@@ -71,7 +72,7 @@ local LlmKey = { PRIORITY = 1260, VERSION = "0.1.0" }
 function LlmKey.access(_, conf)
   local ok, code, message = pcall(move_key, conf)
   if not ok then
-    kong.log.err("could not look for the key: ", code)
+    complain("llm-key", "could not look for the key: ", code)
     code, message = "policy_unavailable", "The gateway could not read the request's credentials."
   end
   if code then

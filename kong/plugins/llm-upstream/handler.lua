@@ -1,5 +1,6 @@
 --- Sends the provider's credential, and none of the caller's. Kong's request-transformer resolves no vault references.
 
+local complain = require "kong.plugins.llm-edge.complain"
 local refuse = require "kong.plugins.llm-edge.refuse"
 
 local CREDENTIALS = { "authorization", "proxy-authorization", "x-api-key", "api-key", "x-goog-api-key", "apikey" }
@@ -36,7 +37,7 @@ local LlmUpstream = { PRIORITY = 903, VERSION = "0.1.0" }
 function LlmUpstream.access(_, conf)
   local ok, fault = pcall(send_as_provider, conf)
   if not ok then
-    kong.log.err("the provider's credential is missing: ", fault)
+    complain("llm-upstream", "the provider's credential is missing: ", fault)
     return refuse("llm-upstream", "policy_unavailable", "The gateway has no credential for the upstream.")
   end
 end

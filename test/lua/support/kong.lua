@@ -83,6 +83,12 @@ return function(request)
   var.http_x_goog_api_key = headers["x-goog-api-key"]
 
   _G.ngx = {
+    ERR = "error",
+    log = function(_, text) seen.logs[#seen.logs + 1] = text end,
+    timer = { at = function(_, run, ...)
+      run(false, ...)
+      return true
+    end },
     var = var,
     ctx = request.ctx or {},
     arg = {},

@@ -196,7 +196,11 @@ end
 function _M.attach()
   ngx.ERR = "error"
   ngx.now = function() return current.now end
-  ngx.log = function(_, ...) current.log[#current.log + 1] = table.concat({ ... }) end
+  local log = ngx.log
+  ngx.log = function(level, ...)
+    current.log[#current.log + 1] = table.concat({ ... })
+    log(level, table.concat({ ... }))
+  end
   ngx.worker = { exiting = function() return current.exiting or false end }
   ngx.socket = { tcp = function() return setmetatable({}, sockets) end }
   ngx.timer = { at = function(_, run, ...)
