@@ -330,4 +330,11 @@ check.case("a broken plan or header breaks no reply", function()
   check.equal(#seen.logs, 1)
 end)
 
+check.case("leaves a Kong that is made otherwise to its own way", function()
+  local seen = request({})
+  kong.db = {}
+  llm_edge:init_worker()
+  check.equal(seen.logs[1], "llm-edge leaves plugins to Kong's own way: ")
+end)
+
 check.done()

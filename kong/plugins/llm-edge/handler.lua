@@ -27,7 +27,10 @@ local function entries_of(shared)
 end
 
 function LlmEdge.init_worker()
-  direct.install()
+  local ok, fault = pcall(direct.install)
+  if not ok then
+    ngx.log(ngx.ERR, "llm-edge leaves plugins to Kong's own way: ", fault)
+  end
 end
 
 function LlmEdge.access(_, conf)

@@ -7,6 +7,7 @@ import { FrameReader } from './frame-reader.ts'
 import { decode, FrameError } from './msgpack-decode.ts'
 import { encode, encodeText } from './msgpack-encode.ts'
 import { isOfEdge, type PluginServer, type Reply, shownMethod } from './server.ts'
+import { createStallWatch } from './stall.ts'
 
 /** Answers in one write at most: Kong's worker should not wait for many while it could go on with the first. */
 const TOGETHER = 4
@@ -83,8 +84,7 @@ export function createListener(options: ListenerOptions): Listener {
   let closing = false
   let unanswered = 0
   let lastActive = now()
-  let sweptAt = now()
-  let stalledAt = Number.NEGATIVE_INFINITY
+  const stall = createStallWatch(now, STALLED_MS)
 
   function accept(socket: Socket): void {
     const connection: Connection = {
@@ -128,18 +128,13 @@ export function createListener(options: ListenerOptions): Listener {
     }
     // Of those who spoke before a stall many are gone, which shows when the sockets were looked at once more: what they
     // reserved would have nobody to settle it.
-    if (connection.shared && hasStalled()) setImmediate(() => setImmediate(dispatchAll, connection, requests))
+    if (connection.shared && stall.recent) setImmediate(() => setImmediate(dispatchAll, connection, requests))
     else dispatchAll(connection, requests)
   }
 
   function recognise(connection: Connection, { method }: Request): void {
     connection.shared = isOfEdge(method)
     if (connection.shared && !net.listening) connection.socket.write(GO_AWAY)
-  }
-
-  /** Whether this process did not run a moment ago: stopped, or kept from its core. */
-  function hasStalled(): boolean {
-    return now() - sweptAt > STALLED_MS || now() - stalledAt < STALLED_MS
   }
 
   function dispatchAll(connection: Connection, requests: readonly Request[]): void {
@@ -213,8 +208,7 @@ export function createListener(options: ListenerOptions): Listener {
       return connections.size
     },
     sweep() {
-      if (hasStalled()) stalledAt = now()
-      sweptAt = now()
+      stall.tick()
       const limit = now() - options.frameMs
       for (const connection of connections)
         if (connection.partialSince !== undefined && connection.partialSince < limit)
