@@ -1,6 +1,6 @@
 /**
- * Verifies tokens of the configured issuers with keys that jose chooses and imports. A token is verified once however many plugins and requests look at
- * it, until it expires or its issuer's keys change.
+ * Verifies tokens of the configured issuers with keys that jose chooses and imports. A token is verified once however many
+ * plugins and requests look at it, until it expires or its issuer's keys change.
  */
 
 import { hash } from 'node:crypto'
