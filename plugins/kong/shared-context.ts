@@ -133,10 +133,10 @@ export interface PluginEntry {
   /** For `llm-guard`: which plugin decided, and by which Kong config (`__plugin_id`, the id of the plugin entity). */
   readonly mark: { readonly plugin: string; readonly plugin_id: string }
   /**
-   * Pairs of name, in lower case, and value, for header_filter to set. As JSON text where Kong would unpack them in slow
-   * Lua, every member on its own. `llm-edge` log removes it.
+   * Names, in lower case, each with its value behind it, for header_filter to set. As JSON text where Kong would unpack
+   * them in slow Lua, every member on its own. `llm-edge` log removes it.
    */
-  readonly reply_headers?: string | ReadonlyArray<readonly [name: string, value: string]>
+  readonly reply_headers?: string | readonly string[]
   /** JSON text of a {@link TapWire} for body_filter; absent: the reply passes untouched. `llm-edge` log removes it. */
   readonly tap?: string
   /** Stands for `tap`, which `llm-edge` puts in its place when it knows it. Only on its way there. */
@@ -267,7 +267,7 @@ export interface EntryParts {
 }
 
 export function makeEntry(parts: EntryParts): PluginEntry {
-  const replyHeaders = Object.entries(parts.replyHeaders)
+  const replyHeaders = Object.entries(parts.replyHeaders).flat()
   return {
     version: CONTRACT_VERSION,
     mark: { plugin: parts.plugin, plugin_id: parts.pluginId },

@@ -155,7 +155,7 @@ describe.skipIf(luajitMissing)('an access phase between the real Lua and the rea
   const ENTRY = {
     version: 1,
     mark: { plugin: 'llm-token-limit', plugin_id: 'ünï' },
-    reply_headers: [['a', '"']],
+    reply_headers: ['a', '"'],
     reservations: '  [{"id":"ünï"}]\n',
     batch: true,
   }

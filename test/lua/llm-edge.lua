@@ -43,6 +43,30 @@ check.case("packs the facts of a keyed request, and never the key", function()
   }))
 end)
 
+check.case("what requests share is told anew once Kong knows it anew", function()
+  local credential, consumer = { id = "k-1", key = "first-key" }, { id = "c-1", tags = { "gold" } }
+  local route, service = { id = "r-1" }, { id = "s-1" }
+  local function told(fields)
+    local _, facts = run({
+      credential = credential, consumer = fields.consumer or consumer, route = fields.route or route,
+      service = fields.service or service,
+    })
+    return facts
+  end
+  local first = told({})
+  check.equal(told({}).consumer, first.consumer)
+  check.equal(told({ consumer = { id = "c-1", tags = { "red" } } }).consumer.tags[1], "red")
+  check.equal(told({}).consumer.tags[1], "gold")
+  check.equal(told({ route = { id = "r-2" } }).route.id, "r-2")
+  check.equal(told({ route = { id = "r-1", name = "new" } }).route.name, "new")
+  check.equal(told({ service = { id = "s-2" } }).service.id, "s-2")
+  check.equal(told({}).service.id, "s-1")
+  credential = { id = "k-2", key = "another-key" }
+  check.equal(told({}).credential.fingerprint, "hash-of-11-bytes")
+  credential = nil
+  check.equal(told({}).credential, nil)
+end)
+
 check.case("packs the names of a query, and none of its values", function()
   local function query(args)
     local _, facts = run({ args = args })
@@ -143,7 +167,7 @@ end
 local function reply(fields, plan, pieces)
   fields.shared = { portcullis_llm_token_limit = {
     version = 1, mark = {},
-    reply_headers = require("json").encode({ { "x-ratelimit-limit-tokens", "10" } }),
+    reply_headers = require("json").encode({ "x-ratelimit-limit-tokens", "10" }),
     tap = plan and require("json").encode(plan) or nil,
   }, other = "x" }
   local seen, out = request(fields), {}

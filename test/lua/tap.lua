@@ -218,6 +218,22 @@ check.case("finds the usage of a JSON reply at its top, however it is cut", func
   check.equal(open.ended, "open")
 end)
 
+check.case("a JSON reply in one piece says what it says in two", function()
+  for _, reply in ipairs({
+    '{"a":{"usage":{"n":1}}}', '{"usage":null}', '{"usage":false}', '{"usage":{"m":{},"n":[]}} \n\n', '{"usage":3}',
+    '{"usage":{"n":1}}{"usage":{"n":2}}', '{"usage":{"n":1}}\n{"usage":{"n":2}}\n', '{"usage":{"n":1}}}', '{}', '{"usage"}',
+    '{"usage":{"n":1},"usage":{"n":2}}', '\239\187\191{"usage":{"n":1}}', '{"usage":{"n":1},}', "{'usage':{\"n\":1}}",
+  }) do
+    local out, whole = run(OPENAI_PLAN, { reply, "" })
+    local _, halves = run(OPENAI_PLAN, { reply:sub(1, 1), reply:sub(2), "" })
+    check.equal(out, reply)
+    check.equal(whole.usage_json, halves.usage_json, reply)
+    check.equal(whole.ended, halves.ended, reply)
+  end
+  local _, behind = run(OPENAI_PLAN, { '{"usage":{"n":1}}', '\n{"usage":{"n":2}}' })
+  check.equal(behind.usage_json, '{"n":2}')
+end)
+
 check.case("the objects of a list are events", function()
   local first, second = '{"usage":{"n":1},"text":"é]"}', '{"a":[{"text":"ab","usage":{"n":2}}]}'
   local reply = "[" .. first .. ",\r\n" .. second .. "\n]"

@@ -1,5 +1,6 @@
 --- Packs what Kong knows of a request into one table: `Facts` of plugins/kong/shared-context.ts.
 
+local cjson = require "cjson.safe"
 local sha256_hex = require("kong.tools.sha256").sha256_hex
 
 local MAX_PACKED_BODY = 65536
@@ -68,16 +69,45 @@ local function groups_of(consumer, credential)
   return strings(ngx.ctx.authenticated_groups)
 end
 
---- By Kong's own cached credentials, which live as long as they are in its cache.
-local fingerprints = setmetatable({}, { __mode = "k" })
-
 local function fingerprint(credential)
-  local known = fingerprints[credential]
-  if not known and type(credential.key) == "string" then
-    known = assert(sha256_hex(credential.key))
-    fingerprints[credential] = known
+  return type(credential.key) == "string" and assert(sha256_hex(credential.key)) or nil
+end
+
+--- What many requests share, as facts and as their JSON. By Kong's own cached tables, which live as long as they are in its
+-- cache, and are other ones once they changed.
+local known, NOBODY = setmetatable({}, { __mode = "k" }), {}
+
+local function know(consumer, credential, route, service)
+  local facts = {
+    consumer = consumer and {
+      id = consumer.id,
+      username = consumer.username,
+      custom_id = consumer.custom_id,
+      tags = strings(consumer.tags),
+    },
+    credential = credential and {
+      id = credential.id,
+      created_at = credential.created_at,
+      tags = strings(credential.tags),
+      fingerprint = fingerprint(credential),
+    },
+    route = entity(route),
+    service = entity(service),
+  }
+  local from = setmetatable({ consumer = consumer, route = route, service = service }, { __mode = "v" })
+  return { from = from, facts = facts, json = assert(cjson.encode(facts)) }
+end
+
+local function known_of(consumer, credential, route, service)
+  local owner, id = credential or NOBODY, route and route.id or ""
+  known[owner] = known[owner] or {}
+  local found = known[owner][id]
+  local from = found and found.from
+  if not from or from.consumer ~= consumer or from.route ~= route or from.service ~= service then
+    found = know(consumer, credential, route, service)
+    known[owner][id] = found
   end
-  return known
+  return found
 end
 
 --- The body in memory, or its size where it lies in nginx's temporary file.
@@ -114,13 +144,17 @@ local function pack_body(facts, max)
   return true, facts.body_in == "base64" and body or nil
 end
 
---- Returns the facts and the body that belongs into them, or nil with the code and message of a refusal.
-return function(conf)
+--- Returns the facts and the body that belongs into them, or nil with the code and message of a refusal. With `in_pieces`
+-- also the JSON of the facts without the request's id, and of those that many requests share, as a list of objects: LuaJIT
+-- hashes a long string by a few samples, so that many which differ in an id only would share one chain of its table of
+-- strings, while pieces that are the same in many requests are one string.
+return function(conf, in_pieces)
   local headers, cut = ngx.req.get_headers()
   if cut then
     return nil, "headers_too_large", "The request has more headers than the gateway shows."
   end
-  if conf.refuse_upgrade and ngx.var.upstream_upgrade == "websocket" then
+  local var = ngx.var
+  if conf.refuse_upgrade and var.upstream_upgrade == "websocket" then
     return nil, "unmetered_operation", "Upgraded connections are not allowed here."
   end
 
@@ -130,38 +164,28 @@ return function(conf)
   local extra = strings(conf.extra_headers)
   local shown, total = pick(headers, extra)
 
-  local consumer, credential = kong.client.get_consumer(), kong.client.get_credential()
-  local route, service = kong.router.get_route(), kong.router.get_service()
+  local consumer, credential, args = kong.client.get_consumer(), kong.client.get_credential(), var.args
+  local shared = known_of(consumer, credential, kong.router.get_route(), kong.router.get_service())
   local facts = {
     version = 1,
-    request_id = ngx.var.kong_request_id,
     method = ngx.req.get_method(),
-    path = before_query(ngx.var.upstream_uri),
-    query = ngx.var.args and (ngx.var.args:gsub("=[^&;?]*", "")) or nil,
-    host = ngx.var.host,
+    path = before_query(var.upstream_uri),
+    query = args and (args:gsub("=[^&;?]*", "")) or nil,
+    host = var.host,
     address = kong.client.get_forwarded_ip(),
     headers = shown,
     extra_headers = extra,
     header_count = total,
-    consumer = consumer and {
-      id = consumer.id,
-      username = consumer.username,
-      custom_id = consumer.custom_id,
-      tags = strings(consumer.tags),
-    },
     groups = groups_of(consumer, credential),
-    credential = credential and {
-      id = credential.id,
-      created_at = credential.created_at,
-      tags = strings(credential.tags),
-      fingerprint = fingerprint(credential),
-    },
-    route = entity(route),
-    service = entity(service),
   }
   local fits, body = pack_body(facts, conf.max_body_bytes)
   if not fits then
     return nil, "request_too_large", "The request body is larger than " .. conf.max_body_bytes .. " bytes."
   end
-  return facts, body
+  local pieces = in_pieces and { seen = assert(cjson.encode(facts)), known = shared.json }
+  facts.request_id = var.kong_request_id
+  for name, part in pairs(shared.facts) do
+    facts[name] = part
+  end
+  return facts, body, pieces
 end

@@ -34,17 +34,18 @@ function LlmEdge.init_worker()
 end
 
 function LlmEdge.access(_, conf)
-  local ok, facts, body, message = pcall(facts_of, conf)
+  local ok, facts, body, more = pcall(facts_of, conf, conf.direct and direct.installed)
   if not ok then
     complain("llm-edge", "could not pack the facts of the request: ", facts)
-    facts, body, message = nil, "policy_unavailable", "The gateway could not read the request."
+    facts, body, more = nil, "policy_unavailable", "The gateway could not read the request."
   end
   if not facts then
-    return refuse("llm-edge", body, message)
+    return refuse("llm-edge", body, more)
   end
   kong.ctx.shared.portcullis_facts = facts
-  if conf.direct and direct.installed then
-    ngx.ctx.portcullis_request = { facts = facts, body = body }
+  if more then
+    more.facts, more.body = facts, body
+    ngx.ctx.portcullis_request = more
   else
     direct.complete(facts, body)
   end
@@ -113,8 +114,8 @@ end
 local function follow(entry, plan)
   local headers = entry.reply_headers
   headers = type(headers) == "string" and assert(cjson.decode(headers)) or headers
-  for i = 1, headers and #headers or 0 do
-    ngx.header[headers[i][1]] = headers[i][2]
+  for i = 1, headers and #headers or 0, 2 do
+    ngx.header[headers[i]] = headers[i + 1]
   end
   return entry.tap and stricter(plan, plan_of(entry.tap)) or plan
 end
@@ -138,17 +139,18 @@ function LlmEdge.header_filter()
 end
 
 function LlmEdge.body_filter()
-  local state, eof = kong.ctx.plugin.tap, ngx.arg[2]
+  local own, eof = kong.ctx.plugin, ngx.arg[2]
+  local state = own.tap
   if state then
     local chunk = ngx.arg[1]
     local plain, broken = chunk, nil
-    if kong.ctx.plugin.decoder and not state.done then
-      plain, broken = inflate.push(kong.ctx.plugin.decoder, chunk)
+    if own.decoder and not state.done then
+      plain, broken = inflate.push(own.decoder, chunk)
     end
     local out, over = tap.feed(state, plain or "", eof)
     if broken then
       complain("llm-edge", "could not read the reply: ", broken)
-      kong.ctx.plugin.broken, state.done, over = true, true, true
+      own.broken, state.done, over = true, true, true
     end
     if out ~= chunk then
       ngx.arg[1] = out
@@ -157,7 +159,7 @@ function LlmEdge.body_filter()
       ngx.arg[2], eof = true, true
     end
   end
-  kong.ctx.plugin.ended = kong.ctx.plugin.ended or eof
+  own.ended = own.ended or eof
 end
 
 --- Of nginx's list of every try's status, mostly one.

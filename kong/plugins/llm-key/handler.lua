@@ -8,16 +8,31 @@ local MAX_KEY = 1024
 
 --- A token for somebody else to verify: signed (three parts) or encrypted (five). Its header is an object, thus `ey`.
 local function is_jwt(value)
-  return value:find("^ey[%w_-]+%.[%w_-]*%.[%w_-]*$") or value:find("^ey[%w_-]+%.[%w_-]*%.[%w_-]+%.[%w_-]+%.[%w_-]+$")
+  return value:sub(1, 2) == "ey"
+    and (value:find("^ey[%w_-]+%.[%w_-]*%.[%w_-]*$") or value:find("^ey[%w_-]+%.[%w_-]*%.[%w_-]+%.[%w_-]+%.[%w_-]+$"))
 end
 
---- Calls `use` with every non-empty value of a header or query argument.
-local function each(values, use)
-  for _, value in ipairs(type(values) == "table" and values or { values }) do
-    if type(value) == "string" and value ~= "" then
-      use(value)
+--- The key in a value of the header `authorization`; nil for any other credential.
+local function bearer_key(value)
+  local token = value:match("^%s*[Bb][Ee][Aa][Rr][Ee][Rr]%s+(.-)%s*$")
+  return token and token ~= "" and not is_jwt(token) and token or nil
+end
+
+--- Looks at every non-empty value of a header or query argument. Returns the key, and whether there are two different ones.
+local function gather(values, read, found, other)
+  if type(values) == "table" then
+    for _, value in ipairs(values) do
+      found, other = gather(value, read, found, other)
     end
+  elseif type(values) == "string" and values ~= "" then
+    local key = values
+    if read then
+      key = read(values)
+    end
+    other = other or (found ~= nil and key ~= nil and found ~= key)
+    found = key or found
   end
+  return found, other
 end
 
 local function move_key(conf)
@@ -25,29 +40,17 @@ local function move_key(conf)
   if cut then
     return "headers_too_large", "The request has more headers than the gateway shows."
   end
-  local found, other, moved = nil, false, {}
-  local function use(value)
-    other = other or (found ~= nil and found ~= value)
-    found = value
+  local found, other = gather(headers["authorization"], bearer_key)
+  local in_authorization = found ~= nil
+  for i = 1, #SOURCES do
+    found, other = gather(headers[SOURCES[i]], nil, found, other)
   end
-
-  each(headers["authorization"], function(value)
-    local token = value:match("^%s*[Bb][Ee][Aa][Rr][Ee][Rr]%s+(.-)%s*$")
-    if token and token ~= "" and not is_jwt(token) then
-      moved[1] = "authorization"
-      use(token)
-    end
-  end)
-  for _, name in ipairs(SOURCES) do
-    each(headers[name], use)
-    moved[#moved + 1] = headers[name] and name
-  end
-  each(headers[conf.key_name], use)
+  found, other = gather(headers[conf.key_name], nil, found, other)
   local query = ngx.var.args and ngx.req.get_uri_args(0).key
   if query and conf.key_in_query == false then
     return "invalid_key", "Send the API key in a header: an address is written to many logs."
   end
-  each(query, use)
+  found, other = gather(query, nil, found, other)
 
   if other then
     return "invalid_key", "The request carries two different API keys."
@@ -56,8 +59,13 @@ local function move_key(conf)
     return "invalid_key", "The API key is malformed."
   end
   local request = kong.service.request
-  for _, name in ipairs(moved) do
-    request.clear_header(name)
+  if in_authorization then
+    request.clear_header("authorization")
+  end
+  for i = 1, #SOURCES do
+    if headers[SOURCES[i]] then
+      request.clear_header(SOURCES[i])
+    end
   end
   if query then
     request.clear_query_arg("key")

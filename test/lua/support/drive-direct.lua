@@ -29,6 +29,18 @@ local function to_hex(text)
   end))
 end
 
+--- As facts.lua cuts them.
+local function pieces_of(facts)
+  local pieces = { seen = {}, known = {} }
+  for name, value in pairs(facts) do
+    local entity = name == "consumer" or name == "credential" or name == "route" or name == "service"
+    if name ~= "request_id" then
+      pieces[entity and "known" or "seen"][name] = value
+    end
+  end
+  return json.encode(pieces.seen), json.encode(pieces.known)
+end
+
 local plugin = {
   server_def = { socket = "/tmp/direct", protocol = "MsgPack:1" },
   name = "llm-token-limit",
@@ -60,7 +72,8 @@ for line in io.lines() do
   end
   kong.ctx.shared.portcullis_facts = case.facts
   kong.service.request.set_raw_body = function(body) seen.new_body = body end
-  ngx.ctx.portcullis_request = { facts = case.facts, body = from_hex(case.body) }
+  local seen_json, known_json = pieces_of(case.facts)
+  ngx.ctx.portcullis_request = { facts = case.facts, body = from_hex(case.body), seen = seen_json, known = known_json }
   loop.request(plugin.access, plugin, {})
   loop.run()
   for _, answer in ipairs(case.answers) do

@@ -87,7 +87,8 @@ async function run(args: readonly string[]) {
 function replyHeader(request: KongRequest, name: string): string | undefined {
   const entry = request.shared.get(entryKey('llm-token-limit')) as PluginEntry | undefined
   const { reply_headers: headers = [] } = entry ?? {}
-  return new Map(typeof headers === 'string' ? (JSON.parse(headers) as [string, string][]) : headers).get(name)
+  const list = typeof headers === 'string' ? (JSON.parse(headers) as string[]) : headers
+  return list.includes(name) ? list[list.indexOf(name) + 1] : undefined
 }
 const limitHeader = (request: KongRequest) => replyHeader(request, 'x-ratelimit-limit-tokens')
 const remaining = (request: KongRequest) => Number(replyHeader(request, 'x-ratelimit-remaining-tokens'))

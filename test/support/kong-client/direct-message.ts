@@ -15,10 +15,11 @@ const SEEN = [
   'headers',
   'extra_headers',
   'header_count',
+  'groups',
   'body_in',
   'body_size',
 ] as const
-const KNOWN = ['consumer', 'groups', 'credential', 'route', 'service'] as const
+const KNOWN = ['consumer', 'credential', 'route', 'service'] as const
 const EARLIER = ['portcullis_llm_api_key', 'portcullis_llm_scope', 'portcullis_llm_gateway'] as const
 const ANSWER_HEAD = 19
 

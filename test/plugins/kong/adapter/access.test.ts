@@ -158,7 +158,7 @@ describe('a pass', () => {
       mark: { plugin: PLUGIN, plugin_id: PLUGIN_ID },
       protocol: 'openai-chat',
     })
-    expect(JSON.parse(String(entryOf(kong)?.reply_headers))).toEqual([['x-ratelimit-remaining-tokens', '7']])
+    expect(JSON.parse(String(entryOf(kong)?.reply_headers))).toEqual(['x-ratelimit-remaining-tokens', '7'])
     expect(JSON.parse(entryOf(kong)?.tap ?? '')).toMatchObject({
       protocol: 'openai-chat',
       stream: true,
