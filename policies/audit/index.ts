@@ -36,7 +36,11 @@ function createInstance(config: AuditConfig, deps: Deps): PolicyInstance {
   const redactor = createRedactor(redaction)
   // What an operator leaves readable in prompts may still be a secret in a model's name.
   const strict = createRedactor({ ...redaction, families: ['pii', 'national', 'secret'], ignore: [] })
-  const label = createLabeller(strict, config.models, clock.now)
+  const label = createLabeller(strict, {
+    models: config.models,
+    custom: config.redaction.custom.length > 0,
+    now: clock.now,
+  })
   const contentOptions = {
     content: config.content,
     maxBytes: config.max_content_bytes,

@@ -3,6 +3,7 @@
 import type { Finding } from './finding.ts'
 import type { CallOptions, RedactOptions, Redactor } from './redactor.ts'
 import { redactorOf, replace } from './redactor.ts'
+import { rememberingWords } from './words.ts'
 
 /** A finding and the JSON pointer of the string that held it, with object keys as they are after redaction. */
 export interface BodyFinding extends Finding {
@@ -40,8 +41,35 @@ const BASE64 = /^[A-Za-z0-9+/_-]+={0,2}$/
 
 interface Walk {
   readonly redactor: Redactor
+  readonly words: Words
   readonly tag: (type: string, value: string) => string
   readonly findings: BodyFinding[]
+}
+
+/** What is the same for every body. */
+interface Words {
+  /** Whether a text is a word of a protocol: not a secret that somebody put where a model's name belongs. */
+  isProtocol(text: string): boolean
+  /** Whether the name of a member holds nothing that is masked. */
+  isCleanName(name: string): boolean
+}
+
+const wordsByRedactor = new WeakMap<Redactor, Words>()
+
+function wordsOf(redactor: Redactor): Words {
+  const known = wordsByRedactor.get(redactor)
+  if (known !== undefined) return known
+  const words: Words = {
+    isProtocol: rememberingWords(
+      (text) =>
+        PLAIN_WORD.test(text) &&
+        !/\d{6}/.test(text) &&
+        redactor.find(text).every(({ type }) => type === 'DATE' || type === 'URL'),
+    ),
+    isCleanName: rememberingWords((name) => name.length < 5 || redactor.find(name).length === 0),
+  }
+  wordsByRedactor.set(redactor, words)
+  return words
 }
 
 /** Where in the body a value stands. */
@@ -80,14 +108,11 @@ function media(key: string, value: string, mime: string | undefined): string | u
   return `[${mediaKind(type)} ${type} ${Math.floor((sample.length * 3) / 4)} bytes]`
 }
 
-function pointer(path: string, key: string): string {
-  return `${path}/${key.replaceAll('~', '~0').replaceAll('/', '~1')}`
-}
+const NOTHING: readonly Finding[] = []
 
-/** Not a secret that somebody put where a model's name belongs. */
-function isProtocolWord({ redactor }: Walk, value: string): boolean {
-  if (!PLAIN_WORD.test(value) || /\d{6}/.test(value)) return false
-  return redactor.find(value).every(({ type }) => type === 'DATE' || type === 'URL')
+function pointer(path: string, key: string): string {
+  if (!/[~/]/.test(key)) return `${path}/${key}`
+  return `${path}/${key.replaceAll('~', '~0').replaceAll('/', '~1')}`
 }
 
 /** Redacts a string; a member's name serves as context, as `ssn` does for `{"ssn": "078051120"}`. */
@@ -147,7 +172,7 @@ function mimeOf(record: Readonly<Record<string, unknown>>): string | undefined {
 function redactValue(walk: Walk, value: unknown, spot: Spot): unknown {
   if (spot.depth > MAX_DEPTH) return '[TOO_DEEP]'
   if (typeof value === 'string') {
-    if (STRUCTURE.has(spot.key) && isProtocolWord(walk, value)) return value
+    if (STRUCTURE.has(spot.key) && walk.words.isProtocol(value)) return value
     return media(spot.key, value, spot.mime) ?? redactString(walk, value, spot)
   }
   if (typeof value === 'number') return redactNumber(walk, value, spot)
@@ -160,7 +185,7 @@ function redactValue(walk: Walk, value: unknown, spot: Spot): unknown {
   const entries: [string, unknown][] = []
   const used = new Set<string>()
   for (const [name, member] of Object.entries(record)) {
-    const nameFindings = name.length >= 5 ? walk.redactor.find(name) : []
+    const nameFindings = walk.words.isCleanName(name) ? NOTHING : walk.redactor.find(name)
     let safe = replace(name, nameFindings, walk.tag)
     for (let copy = 2; used.has(safe); copy++) safe = `${safe}#${copy}`
     used.add(safe)
@@ -204,6 +229,6 @@ export function redactBody(body: unknown, options?: RedactOptions & CallOptions)
 
 /** {@link redactBody} with a compiled redactor. */
 export function redactBodyWith(redactor: Redactor, body: unknown, call?: CallOptions): BodyRedaction {
-  const walk: Walk = { redactor, tag: redactor.tagger(call), findings: [] }
+  const walk: Walk = { redactor, words: wordsOf(redactor), tag: redactor.tagger(call), findings: [] }
   return { body: redactValue(walk, parsed(body), WHOLE), findings: walk.findings }
 }

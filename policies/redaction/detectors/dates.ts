@@ -98,8 +98,12 @@ export function bareDateEnd(text: string, start: number): number {
 
 const WITH_MONTH = new RegExp(`${WRITTEN}|(?<![a-z])${MONTH}-(?:(?:19|20)\\d\\d|\\d\\d)(?!\\d)`, 'gi')
 
+/** Every such date has a year right behind one of these. Most texts have none, and are spared the search. */
+const HAS_YEAR = /[ ,-]\d\d/
+
 /** Dates with the name of a month, only for a text that is nothing but values. */
 export function findBareDates(scan: Scan): void {
+  if (!HAS_YEAR.test(scan.text)) return
   for (const match of scan.text.matchAll(WITH_MONTH)) {
     scan.candidates.push({
       type: 'DATE',

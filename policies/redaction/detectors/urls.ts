@@ -59,6 +59,7 @@ const FILE_NAME =
 /** URLs and domains, only for a text that is nothing but values. */
 export function findBareUrls(scan: Scan): void {
   const { text } = scan
+  if (!text.includes('.') && !text.includes('://')) return
   for (const match of text.matchAll(WHOLE_URL)) {
     const before = text[match.index - 1] ?? ' '
     const after = text[match.index + match[0].length] ?? ' '

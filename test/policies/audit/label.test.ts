@@ -5,7 +5,11 @@ import { createRedactor } from '../../../policies/redaction/index.ts'
 import { seeded } from '../../fixtures/redaction/random.ts'
 import { fill, TOKEN_SHAPES } from '../../fixtures/redaction/secrets.ts'
 
-const label = createLabeller(createRedactor({ families: ['pii', 'national', 'secret'] }), [], () => 0)
+const redactor = createRedactor({ families: ['pii', 'national', 'secret'] })
+const options = { models: [], custom: false, now: () => 0 }
+const label = createLabeller(redactor, options)
+/** Looks closely at every id, since a pattern of the operator's own might match it. */
+const careful = createLabeller(redactor, { ...options, custom: true })
 
 const BASE62 = '0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ'
 const bytes = fc.uint8Array({ minLength: 16, maxLength: 16 }).map((array) => Buffer.from(array))
@@ -34,6 +38,52 @@ describe('a request’s id', () => {
     )
     // A random text may by chance be a date or a passport's number.
     expect(masked).toBeLessThan(5)
+  })
+
+  it('is judged at a glance only where a close look says the same', () => {
+    const digits = fc.stringMatching(/^\d{1,32}$/)
+    const letters = fc.stringMatching(/^[a-f]{1,32}$/)
+    const telling = fc.constantFrom(
+      'bc1',
+      'acca',
+      '4b1d',
+      'aaaa',
+      'eaaa',
+      'eaac',
+      'acdb',
+      '00d',
+      'ac',
+      'fc',
+      'dec',
+      'feb',
+    )
+    const made = fc
+      .array(fc.oneof(digits, letters, telling, fc.stringMatching(/^[0-9a-f]{1,8}$/)), { minLength: 1, maxLength: 8 })
+      .map((parts) => parts.join('').padEnd(32, 'a7').slice(0, 32))
+    fc.assert(
+      fc.property(fc.oneof(made, digits, letters), (id) => {
+        expect(label.id(id), id).toBe(careful.id(id))
+      }),
+      { numRuns: 3_000 },
+    )
+  })
+
+  it.each(['1'.repeat(32), '4111111111111111'.repeat(2), '3'.padEnd(32, 'a7')])(
+    'that may be something else is looked at closely: %s',
+    (id) => {
+      expect(label.id(id)).toBe(careful.id(id))
+    },
+  )
+
+  it('is a placeholder when it is a crypto address by its checksum', () => {
+    expect(label.id('bc15556676e73fa94a062edc0e595e52')).toBe('[ID]')
+  })
+
+  it('that a pattern of the operator’s own matches is a placeholder', () => {
+    const own = createRedactor({ custom: [{ type: 'OWN', pattern: '^a7{3}' }] })
+    const id = `a777${'0'.repeat(28)}`
+    expect(createLabeller(own, { ...options, custom: true }).id(id)).toBe('[ID]')
+    expect(label.id(id)).toBe(id)
   })
 
   it('is a placeholder when it is a known kind of secret, or a person’s', () => {
