@@ -71,8 +71,7 @@ export async function access(kong: KongPdk, options: AccessOptions): Promise<voi
   const turn = createTurn(options.clock, options.deadlineMs)
   const seen: Seen = { exchange: undefined, facts: undefined }
   const deciding = decide(kong, turn, seen, options)
-  const verdict = await Promise.race([deciding, turn.expired])
-  turn.end()
+  const verdict = await turn.within(deciding)
   if (verdict === undefined) {
     options.logger.error('deadline passed', { plugin: options.plugin, requestId: seen.exchange?.requestId })
     publish('fault', () => ({ where: `${options.plugin}.access`, code: 'deadline' }))
@@ -92,7 +91,8 @@ interface Seen {
 /** Never throws. */
 async function decide(kong: KongPdk, turn: Turn, seen: Seen, options: AccessOptions): Promise<Verdict | Reject> {
   try {
-    const facts = readFacts(await turn.call(() => kong.ctx.shared.get(FACTS_KEY)))
+    const shared = sharedOf(kong, turn, FACTS_KEY)
+    const facts = readFacts(shared instanceof Promise ? await shared : shared)
     const max = options.pipeline.maxBodyBytes
     if (facts === undefined) options.onNoFacts()
     const exchange =
@@ -105,6 +105,17 @@ async function decide(kong: KongPdk, turn: Turn, seen: Seen, options: AccessOpti
     reportFault(options, error)
     return UNAVAILABLE
   }
+}
+
+/** Of kong-pdk's object every member is a function that calls Kong. */
+function directOf(kong: KongPdk): KongPdk['direct'] {
+  return typeof kong.direct === 'object' ? kong.direct : undefined
+}
+
+/** Of `kong.ctx.shared`: at once where it came with the event, else in a round trip. */
+function sharedOf(kong: KongPdk, turn: Turn, key: string): MaybePromise<unknown> {
+  const direct = directOf(kong)
+  return direct === undefined ? turn.call(() => kong.ctx.shared.get(key)) : direct.shared(key)
 }
 
 /** Plugins that may have identified the caller or verified a token by then, by the plugin that wants to know. */
@@ -125,7 +136,7 @@ function withEarlier(exchange: Exchange, kong: KongPdk, turn: Turn, options: Acc
     read: (plugin: string, entry: unknown) => T,
   ): Promise<T | undefined> {
     for (const name of plugins) {
-      const entry = await turn.call(() => kong.ctx.shared.get(entryKey(name)))
+      const entry = await sharedOf(kong, turn, entryKey(name))
       if (entry !== undefined && entry !== null) return read(name, entry)
     }
     return undefined
@@ -160,8 +171,7 @@ async function letThrough(kong: KongPdk, verdict: PassVerdict, seen: Seen, optio
       replyHeaders: withEdge ? verdict.replyHeaders : {},
       tap: verdict.tap === undefined || !withEdge ? undefined : tapText(verdict.tap),
       reservations: verdict.reservations,
-      // Of kong-pdk's object every member is a function that calls Kong.
-      direct: typeof kong.direct === 'object' ? kong.direct : undefined,
+      direct: directOf(kong),
       batch: withEdge && options.settlesBatches,
       observes: options.pipeline.observes,
       claims: verdict.claims,

@@ -24,8 +24,10 @@ export interface KongCredential {
 }
 
 export interface KongPdk {
-  /** Set where what it is told goes to Kong as JSON, not call by call. */
+  /** Set where what is read came with the event, and what it is told goes to Kong as JSON, not call by call. */
   readonly direct?: {
+    /** A member of `kong.ctx.shared`, of which all is here that the pack reads there. */
+    shared(key: string): unknown
     /** Whether Kong's worker has seen the text of a tap with this id. */
     knowsTap(id: string): boolean
   }

@@ -6,10 +6,11 @@ import type { Clock } from '../../../policies/policy.ts'
 export interface Turn {
   /** Makes a PDK call; the clock stands still until Kong comes back. Rejects once the turn is over. */
   call<T>(make: () => Promise<T>): Promise<T>
-  /** Resolves when our time is up. */
-  readonly expired: Promise<void>
-  /** Stops the clock for good, and lets no further PDK call through. */
-  end(): void
+  /**
+   * What comes of the work, which never rejects; undefined when our time is up before it is done. Either way the clock
+   * stops for good, and no further PDK call gets through.
+   */
+  within<T>(work: Promise<T>): Promise<T | undefined>
 }
 
 export function createTurn(clock: Clock, budgetMs: number): Turn {
@@ -18,16 +19,13 @@ export function createTurn(clock: Clock, budgetMs: number): Turn {
   let calls = 0
   let stop: (() => void) | undefined
   let since = 0
-  let expire = (): void => undefined
-  const expired = new Promise<void>((resolve) => {
-    expire = resolve
-  })
+  let expire: (() => void) | undefined
 
   function run(): void {
     since = clock.monotonic()
     stop = clock.after(left, () => {
       end()
-      expire()
+      expire?.()
     })
   }
 
@@ -45,8 +43,15 @@ export function createTurn(clock: Clock, budgetMs: number): Turn {
 
   run()
   return {
-    expired,
-    end,
+    within: (work) =>
+      new Promise((resolve) => {
+        expire = () => resolve(undefined)
+        if (over) expire()
+        void work.then((done) => {
+          end()
+          resolve(done)
+        })
+      }),
     async call(make) {
       if (over) throw new PortcullisError('turn_over', 'the adapter no longer speaks for this request')
       if (calls === 0) pause()

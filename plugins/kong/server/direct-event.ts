@@ -124,11 +124,12 @@ export function directPdk(event: KongEvent, calls: DirectCalls, { shared, taps }
     pdk ??= new Pdk(event.pipe).kong as unknown as KongPdk
     return pdk
   }
+  const read = (key: string): unknown => (Object.hasOwn(shared, key) ? shared[key] : undefined)
   return {
-    direct: { knowsTap: (id) => taps.includes(id) },
+    direct: { shared: read, knowsTap: (id) => taps.includes(id) },
     ctx: {
       shared: {
-        get: (key) => Promise.resolve(Object.hasOwn(shared, key) ? shared[key] : undefined),
+        get: (key) => Promise.resolve(read(key)),
         set: (key, value) => calls.add(SET_SHARED, key, value),
       },
     },
