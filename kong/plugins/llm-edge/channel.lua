@@ -2,6 +2,7 @@
 -- nginx's event loop goes out in one write, and so do the answers. Bound to no request, it lives in a timer.
 
 local bit = require "bit"
+local say = require "kong.plugins.llm-edge.say"
 local semaphore = require "ngx.semaphore"
 
 --- A request of MessagePack-RPC up to its id.
@@ -138,7 +139,7 @@ local function run(premature, channel)
   local reader = ngx.thread.spawn(read_all, channel)
   local ok, fault = pcall(write_all, channel)
   if not ok then
-    ngx.log(ngx.ERR, "the channel to the plugin server broke: ", fault)
+    say("the channel to the plugin server broke: " .. tostring(fault))
     fail(channel, "a fault")
   end
   ngx.thread.wait(reader)

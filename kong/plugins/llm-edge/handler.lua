@@ -8,6 +8,7 @@ local inflate = require "kong.plugins.llm-edge.inflate"
 local refuse = require "kong.plugins.llm-edge.refuse"
 local settle = require "kong.plugins.llm-edge.settle"
 local tap = require "kong.plugins.llm-edge.tap"
+local tell_failure = require "kong.plugins.llm-edge.upstream-failure"
 
 local MAX_PLANS = 100
 
@@ -234,6 +235,7 @@ function LlmEdge.log()
       end
     end
   end
+  tell_failure(ended)
 end
 
 return LlmEdge

@@ -3,6 +3,7 @@
 
 local cjson = require "cjson.safe"
 local msgpack = require "MessagePack"
+local say = require "kong.plugins.llm-edge.say"
 
 local MAX_QUEUED, MAX_BATCH, MAX_BATCH_BYTES = 10000, 256, 1048576
 local GATHER_SECONDS, RETRY_SECONDS, GIVE_UP_SECONDS, TIMEOUT_MS = 0.01, 0.2, 60, 5000
@@ -153,11 +154,11 @@ local function deliver_all(socket, queue)
     else
       local age = ngx.now() - batch[1].since
       if not queue.failing then
-        ngx.log(ngx.ERR, "cannot settle requests, trying again: ", tostring(err or done))
+        say("cannot settle requests, trying again: " .. tostring(err or done))
       end
       queue.failing = true
       if age > GIVE_UP_SECONDS then
-        ngx.log(ngx.ERR, "gave up settling ", #batch, " requests; what they reserved stays until its window ends")
+        say(("gave up settling %d requests; what they reserved stays until its window ends"):format(#batch))
       else
         batch = {}
         ngx.sleep(RETRY_SECONDS)
@@ -179,7 +180,7 @@ local function flush(_, socket)
   -- Whatever happened, the next request that ends begins anew with what is left.
   queue.busy = false
   if not ok then
-    ngx.log(ngx.ERR, "settling stopped: ", fault)
+    say("settling stopped: " .. tostring(fault))
   end
 end
 
@@ -209,7 +210,7 @@ function _M.take_over(entry, ending)
     if not queue.busy then
       local ok, err = (_G.native_timer_at or ngx.timer.at)(GATHER_SECONDS, flush, socket)
       if not ok then
-        kong.log.err("cannot settle the request ahead of its log phase: ", err)
+        say("cannot settle the request ahead of its log phase: " .. tostring(err))
         return
       end
       queue.busy = true

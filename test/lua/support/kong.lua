@@ -39,6 +39,11 @@ end
 package.preload["ngx.semaphore"] = function()
   return { new = function() error("nobody waits here") end }
 end
+package.preload["kong.plugins.llm-edge.say"] = function()
+  return function(text, plugin)
+    _G.ngx.log(_G.ngx.ERR, (plugin and "[" .. plugin .. "] " or "") .. text)
+  end
+end
 package.preload["kong.tools.sha256"] = function()
   return { sha256_hex = function(text) return "hash-of-" .. #text .. "-bytes" end }
 end
@@ -84,6 +89,7 @@ return function(request)
 
   _G.ngx = {
     ERR = "error",
+    time = function() return 1000 end,
     log = function(_, text) seen.logs[#seen.logs + 1] = text end,
     timer = { at = function(_, run, ...)
       run(false, ...)
