@@ -24,12 +24,24 @@ export interface JsonBody {
 
 export type JsonObject = Readonly<Record<string, unknown>>
 
+/** The policies of one request read the same bytes, one after the other. */
+const parsed = new WeakMap<Uint8Array, JsonBody>()
+
 /**
  * Parses a body whose top level is an object. Duplicate keys are refused at every depth, escaped ones decoded before
  * they are compared: parsers disagree on which one counts. Time is linear in the length.
+ * @param bytes must not change afterwards: the same ones are parsed once
  * @throws {RefusedRead} `invalid_request`; the message may name a field, never a value.
  */
 export function parseJsonBody(bytes: Uint8Array): JsonBody {
+  const known = parsed.get(bytes)
+  if (known !== undefined) return known
+  const body = parseBytes(bytes)
+  parsed.set(bytes, body)
+  return body
+}
+
+function parseBytes(bytes: Uint8Array): JsonBody {
   const text = decodeUtf8(bytes)
   // Before the parse: whoever walks the value must not meet any depth.
   const { members, problem } = scanObject(bytes)

@@ -7,6 +7,7 @@ import { editMembers, type MemberEdit } from '../json-edit.ts'
 import { mayHideReasoning } from '../models.ts'
 import { pathTable } from '../paths.ts'
 import type { CallEdits, LlmCall, Operation, Protocol } from '../protocol.ts'
+import { readOnce } from '../read-once.ts'
 import { candidateShare } from '../share.ts'
 import { anthropicErrorBody, anthropicErrorEvent } from './anthropic-errors.ts'
 import { readAnthropicInput } from './anthropic-input.ts'
@@ -41,7 +42,7 @@ export const anthropicMessages: Protocol = {
       ? { name: 'chat', read: false, protocol: anthropicMessages }
       : { name: 'chat', read: true }
   },
-  read,
+  read: readOnce(read),
   edit,
   replyUsage: (reply) => (isObject(reply) ? readMessageUsage(reply.usage) : undefined),
   usageMember: 'usage',

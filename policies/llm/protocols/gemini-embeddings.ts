@@ -3,6 +3,7 @@
 import { emptyInput } from '../content.ts'
 import { decisive, invalid, isObject, type JsonBody, type JsonObject, refuseLookalikes } from '../json.ts'
 import type { LlmCall, Operation, Protocol } from '../protocol.ts'
+import { readOnce } from '../read-once.ts'
 import type { Usage } from '../usage.ts'
 import { assertSameModel, readGeminiUsage, verbRecogniser } from './gemini.ts'
 import { geminiErrorBody } from './gemini-errors.ts'
@@ -18,7 +19,7 @@ export const geminiEmbeddings: Protocol = {
     { verb: 'batchEmbedContents', name: 'embeddings', protocol: () => geminiEmbeddings },
     { verb: 'asyncBatchEmbedContent', name: 'batches' },
   ]),
-  read,
+  read: readOnce(read),
   edit: (body) => body.bytes,
   replyUsage,
   usageMember: 'usageMetadata',

@@ -6,6 +6,7 @@ import { decisive, invalid, isObject, type JsonBody, type JsonObject, refuseLook
 import { editMembers } from '../json-edit.ts'
 import { mayHideReasoning } from '../models.ts'
 import type { CallEdits, LlmCall, Operation, Protocol } from '../protocol.ts'
+import { readOnce } from '../read-once.ts'
 import { candidateShare } from '../share.ts'
 import {
   assertSameModel,
@@ -38,7 +39,7 @@ export const geminiGenerate: Protocol = {
     { verb: 'countTokens', name: 'chat', read: true },
     { verb: 'batchGenerateContent', name: 'batches' },
   ]),
-  read,
+  read: readOnce(read),
   edit,
   replyUsage: (reply) => (isObject(reply) ? readGeminiUsage(reply.usageMetadata) : undefined),
   usageMember: 'usageMetadata',

@@ -5,6 +5,7 @@ import { eventText } from '../event-text.ts'
 import { decisive, invalid, isObject, type JsonBody, type JsonObject, refuseLookalikes } from '../json.ts'
 import { mayHideReasoning } from '../models.ts'
 import type { InputContent, LlmCall, Operation, Protocol } from '../protocol.ts'
+import { readOnce } from '../read-once.ts'
 import {
   editOpenAi,
   hidesOutput,
@@ -43,7 +44,7 @@ export const openAiChat: Protocol = {
   id: 'openai-chat',
   provider: 'openai',
   recognise: recogniser('/chat/completions', 'chat', () => openAiChat),
-  read,
+  read: readOnce(read),
   edit: editOpenAi,
   replyUsage: (reply) => (isObject(reply) ? readOpenAiUsage(reply.usage) : undefined),
   usageMember: 'usage',

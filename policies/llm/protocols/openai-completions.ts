@@ -5,6 +5,7 @@ import { eventText } from '../event-text.ts'
 import { decisive, invalid, isObject, type JsonBody, refuseLookalikes } from '../json.ts'
 import { mayHideReasoning } from '../models.ts'
 import type { LlmCall, Operation, Protocol } from '../protocol.ts'
+import { readOnce } from '../read-once.ts'
 import {
   editOpenAi,
   hidesOutput,
@@ -40,7 +41,7 @@ export const openAiCompletions: Protocol = {
   id: 'openai-completions',
   provider: 'openai',
   recognise: recogniser('/completions', 'chat', () => openAiCompletions),
-  read,
+  read: readOnce(read),
   edit: editOpenAi,
   replyUsage: (reply) => (isObject(reply) ? readOpenAiUsage(reply.usage) : undefined),
   usageMember: 'usage',

@@ -3,6 +3,7 @@
 import { collect, emptyInput } from '../content.ts'
 import { decisive, isObject, type JsonBody, refuseLookalikes } from '../json.ts'
 import type { LlmCall, Operation, Protocol } from '../protocol.ts'
+import { readOnce } from '../read-once.ts'
 import type { Usage } from '../usage.ts'
 import { readModels, readOpenAiUsage, recogniser } from './openai.ts'
 import { collectPrompts } from './openai-completions.ts'
@@ -15,7 +16,7 @@ export const openAiEmbeddings: Protocol = {
   id: 'openai-embeddings',
   provider: 'openai',
   recognise: recogniser('/embeddings', 'embeddings', () => openAiEmbeddings),
-  read,
+  read: readOnce(read),
   edit: (body) => body.bytes,
   replyUsage,
   usageMember: 'usage',

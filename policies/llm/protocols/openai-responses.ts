@@ -7,6 +7,7 @@ import { decisive, invalid, isObject, type JsonBody, type JsonObject, refuseLook
 import { editMembers } from '../json-edit.ts'
 import { mayHideReasoning } from '../models.ts'
 import type { CallEdits, InputContent, LlmCall, Operation, Protocol } from '../protocol.ts'
+import { readOnce } from '../read-once.ts'
 import { candidateShare } from '../share.ts'
 import { makeUsage, readTokens, type Usage } from '../usage.ts'
 import { hidesOutput, readModels, recogniser } from './openai.ts'
@@ -36,7 +37,7 @@ export const openAiResponses: Protocol = {
   id: 'openai-responses',
   provider: 'openai',
   recognise: recogniser('/responses', 'responses', () => openAiResponses, false),
-  read,
+  read: readOnce(read),
   edit,
   replyUsage: (reply) => (isObject(reply) ? readUsage(reply.usage) : undefined),
   usageMember: 'usage',
