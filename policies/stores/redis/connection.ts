@@ -201,6 +201,8 @@ export function connectRedis(config: RedisConfig, deps: ConnectionDeps): RedisCo
   }
 
   function explained(error: unknown): Error {
+    // A time limit of our own.
+    if (error instanceof RedisFailure) return error
     const failure = failureOf(error)
     if (failure instanceof RedisFailure && failure.reason === 'not_connected') return new RedisFailure(lastError, false)
     return failure
