@@ -1,11 +1,12 @@
 /** Counters in Redis: what the scripts are told, and what they say. */
 
-import { createHash } from 'node:crypto'
-import { PortcullisError } from '../../errors.ts'
-import type { Algorithm, Claim, ClaimResult, CounterSpec, CounterView, SettleEntry } from '../ports.ts'
+import type { Claim, ClaimResult, CounterView } from '../ports.ts'
 import type { Argument, KeysAndArgs, RedisConnection } from './connection.ts'
+import { replyUnreadable } from './failure.ts'
 import { callerHash, counterAt, placeOf } from './keys.ts'
 import { type Script, scripts } from './scripts.ts'
+import { createSettlements, type Settlements } from './settlements.ts'
+import { algorithmNumber, readSpec } from './spec.ts'
 
 /** What the claims on other hashes have left of the output. */
 export interface Clip {
@@ -21,14 +22,7 @@ export interface Admission {
   readonly claims: readonly ClaimResult[]
 }
 
-/** One entry after settling. `epoch` is 0 when there is no such counter. */
-export interface Settled {
-  readonly at: number
-  readonly epoch: number
-  readonly remaining: number
-}
-
-export interface RedisCounters {
+export interface RedisCounters extends Settlements {
   /**
    * @param finish makes the result of the admission
    * @param recover makes it of the failure, or throws
@@ -41,8 +35,6 @@ export interface RedisCounters {
     recover: (failure: unknown) => T,
     withinMs?: number,
   ): Promise<T>
-  /** Undefined when this id was settled before. The first entry's hash keeps the mark. */
-  settle(id: string, entries: readonly SettleEntry[]): Promise<readonly Settled[] | undefined>
   show(caller: string): Promise<readonly CounterView[]>
   /** The counters of one hash. */
   showHash(hash: string): Promise<readonly CounterView[]>
@@ -55,10 +47,6 @@ export interface CountersOptions {
   /** The time that scripts shall go by, epoch milliseconds; Redis's own when absent. For tests. */
   readonly now?: () => number
 }
-
-/** As `counter.lua.ts` numbers them. */
-const ALGORITHMS = ['fixed_window', 'sliding_window', 'token_bucket'] as const satisfies readonly Algorithm[]
-const NUMBERS: Readonly<Record<Algorithm, number>> = { fixed_window: 1, sliding_window: 2, token_bucket: 3 }
 
 /** As `claims.lua.ts` has them. */
 const CLIP = 4
@@ -73,15 +61,11 @@ const QUICK_BEGIN = 1
 const FITS = -1
 const NEVER_FITS = -2
 
-/** Marks are spread over so many fields of eight each: about so many settlements times eight are remembered. */
-const CALLER_MARK_FIELDS = 16
-const SHARED_MARK_FIELDS = 256
-const MARK_LENGTH = 8
-
 export const NO_CLIP: Clip = { to: Number.POSITIVE_INFINITY, floor: 0 }
 
 export function createCounters(connection: RedisConnection, { prefix, now }: CountersOptions): RedisCounters {
   const time = () => (now === undefined ? '' : now())
+  const settlements = createSettlements(connection, { prefix, time })
 
   function reserve<T>(
     claims: readonly Claim[],
@@ -90,6 +74,7 @@ export function createCounters(connection: RedisConnection, { prefix, now }: Cou
     recover: (failure: unknown) => T,
     withinMs?: number,
   ): Promise<T> {
+    settlements.flush()
     return connection.ask(
       scripts.reserve,
       reserveArguments(claims, clip),
@@ -121,20 +106,6 @@ export function createCounters(connection: RedisConnection, { prefix, now }: Cou
     return [hashes.length, ...hashes, more ? -claims.length : claims.length, ...fields, ...rest]
   }
 
-  async function settle(id: string, entries: readonly SettleEntry[]): Promise<readonly Settled[] | undefined> {
-    const hashes: string[] = []
-    const rest: Argument[] = []
-    for (const entry of entries) {
-      const { hash, field } = placeOf(prefix, entry)
-      const index = indexIn(hashes, hash)
-      if (entry.actual === entry.reserved) continue
-      rest.push(index + 1, field, ...specOf(entry.counter), entry.actual - entry.reserved, entry.at, entry.epoch)
-    }
-    const shared = entries[0]?.caller === undefined
-    const reply = await call(scripts.settle, hashes, [time(), ...markOf(id, shared), ...rest])
-    return readSettled(reply, entries)
-  }
-
   async function showHash(hash: string): Promise<readonly CounterView[]> {
     const values = await call(scripts.show, [hash], [time()])
     const views: CounterView[] = []
@@ -153,22 +124,25 @@ export function createCounters(connection: RedisConnection, { prefix, now }: Cou
   }
 
   async function call(script: Script, hashes: readonly string[], args: readonly Argument[]): Promise<unknown[]> {
+    settlements.flush()
     const reply = await connection.run(script, hashes, args)
-    if (!Array.isArray(reply)) throw unreadable()
+    if (!Array.isArray(reply)) throw replyUnreadable()
     return reply
   }
 
   return {
     reserve,
-    settle,
+    ...settlements,
     show: (caller) => showHash(callerHash(prefix, caller)),
     showHash,
     async reset(key, caller) {
       const { hash, field } = placeOf(prefix, { key, ...(caller === undefined ? {} : { caller }) })
+      settlements.flush()
       await connection.removeFields(hash, field, `b${field.slice(1)}`)
     },
     async grant(key, caller, tokens) {
       const { hash, field } = placeOf(prefix, { key, ...(caller === undefined ? {} : { caller }) })
+      settlements.flush()
       await connection.run(scripts.grant, [hash], [time(), field, tokens])
     },
   }
@@ -183,7 +157,7 @@ function addClaim(args: Argument[], claim: Claim, hashIndex: number, prefix: str
   const { counter, spread } = claim
   const bucket = counter.algorithm === 'token_bucket'
   const flags = (claim.clip ? CLIP : 0) + (claim.shadow ? SHADOW : 0) + (spread === undefined ? 0 : SPREAD)
-  const mode = NUMBERS[counter.algorithm] + flags + hashIndex * HASH_STEP
+  const mode = algorithmNumber(counter) + flags + hashIndex * HASH_STEP
   args.push(mode, counter.limit, counter.windowSeconds * 1000, claim.input, claim.want)
   if (claim.clip) args.push(claim.floor)
   if (bucket) args.push(counter.burst ?? counter.limit)
@@ -195,23 +169,12 @@ function addClaim(args: Argument[], claim: Claim, hashIndex: number, prefix: str
   }
 }
 
-function specOf({ algorithm, limit, windowSeconds, burst }: CounterSpec): [number, number, number, number] {
-  return [NUMBERS[algorithm], limit, windowSeconds * 1000, burst ?? limit]
-}
-
-function readSpec(algorithm: number, limit: number, window: number, burst: number): CounterSpec {
-  const name = ALGORITHMS[algorithm - 1]
-  if (name === undefined) throw unreadable()
-  const spec = { algorithm: name, limit, windowSeconds: window / 1000 }
-  return name === 'token_bucket' ? { ...spec, burst } : spec
-}
-
 function readAdmission(reply: unknown, claims: readonly Claim[]): Admission {
-  if (!Array.isArray(reply)) throw unreadable()
+  if (!Array.isArray(reply)) throw replyUnreadable()
   const values = reply as readonly number[]
   // The first number says whether it was admitted, or is the time.
   if ((values[0] ?? 0) > 1) return readQuick(values, claims)
-  if (values.length !== CLAIMS_BEGIN + claims.length * CLAIM_VALUES) throw unreadable()
+  if (values.length !== CLAIMS_BEGIN + claims.length * CLAIM_VALUES) throw replyUnreadable()
   const [admitted = 0, clippedTo = FITS, floor = 0] = values
   let at = CLAIMS_BEGIN
   const results = claims.map((claim): ClaimResult => {
@@ -233,7 +196,7 @@ function readAdmission(reply: unknown, claims: readonly Claim[]): Admission {
 }
 
 function readQuick(values: readonly number[], claims: readonly Claim[]): Admission {
-  if (values.length < QUICK_BEGIN + claims.length * QUICK_VALUES) throw unreadable()
+  if (values.length < QUICK_BEGIN + claims.length * QUICK_VALUES) throw replyUnreadable()
   const results: ClaimResult[] = []
   let at = QUICK_BEGIN
   for (const { key, input, want } of claims) {
@@ -248,26 +211,4 @@ function readQuick(values: readonly number[], claims: readonly Claim[]): Admissi
     at += QUICK_VALUES
   }
   return { admitted: true, clip: NO_CLIP, claims: results }
-}
-
-function readSettled(reply: readonly unknown[], entries: readonly SettleEntry[]): readonly Settled[] | undefined {
-  if (reply[0] === 0) return undefined
-  const values = reply as readonly number[]
-  let at = 1
-  return entries.map(({ actual, reserved }) => {
-    if (actual === reserved) return { at: 0, epoch: 0, remaining: 0 }
-    at += 3
-    return { at: values[at - 3] ?? 0, epoch: values[at - 2] ?? 0, remaining: values[at - 1] ?? 0 }
-  })
-}
-
-/** The field and the text that stand for a settlement. Ids of the same field push each other out after eight. */
-function markOf(id: string, shared: boolean): [string, string] {
-  const digest = createHash('sha256').update(id).digest()
-  const field = digest.readUInt16BE(30) % (shared ? SHARED_MARK_FIELDS : CALLER_MARK_FIELDS)
-  return [`m${field}`, digest.toString('base64url', 0, (MARK_LENGTH * 3) / 4)]
-}
-
-function unreadable(): PortcullisError {
-  return new PortcullisError('store_fault', 'Redis answered what no script of this pack does.')
 }

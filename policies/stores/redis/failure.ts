@@ -42,16 +42,24 @@ const PASSING_PATTERN = new RegExp(`(?:^|[\\s:-])(${PASSING.join('|')})\\b`)
 /** What to throw instead of an error of ioredis, which carries the command's arguments. */
 export function failureOf(error: unknown): RedisFailure | PortcullisError {
   const message = error instanceof Error ? error.message : ''
-  if (error instanceof Error && error.name === 'ReplyError') {
-    const passing = PASSING_PATTERN.exec(message)?.[1]
-    if (passing !== undefined) return new RedisFailure(passing, false)
-    // Too many redirections come as plain errors; a redirection itself was not followed, so nothing ran.
-    if (/^(MOVED|ASK) /.test(message)) return new RedisFailure('MOVED', false)
-    return new PortcullisError('store_fault', `Redis refused a command: ${codeOf(message)}.`)
-  }
+  if (error instanceof Error && error.name === 'ReplyError') return failureOfReply(message)
   if (/enableOfflineQueue options is false$/.test(message)) return new RedisFailure('not_connected', false)
   if (message.startsWith('Too many Cluster redirections')) return new RedisFailure('redirections', false)
   return new RedisFailure('connection_lost', true)
+}
+
+/** The same for the text of an error reply. */
+export function failureOfReply(message: string): RedisFailure | PortcullisError {
+  const passing = PASSING_PATTERN.exec(message)?.[1]
+  if (passing !== undefined) return new RedisFailure(passing, false)
+  // Too many redirections come as plain errors; a redirection itself was not followed, so nothing ran.
+  if (/^(MOVED|ASK) /.test(message)) return new RedisFailure('MOVED', false)
+  return new PortcullisError('store_fault', `Redis refused a command: ${codeOf(message)}.`)
+}
+
+/** A reply that no script of this pack makes. */
+export function replyUnreadable(): PortcullisError {
+  return new PortcullisError('store_fault', 'Redis answered what no script of this pack does.')
 }
 
 /** Since a restart or `SCRIPT FLUSH`; nothing has run. */

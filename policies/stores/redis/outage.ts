@@ -128,7 +128,7 @@ export function createOutage(deps: OutageDeps): Outage {
 
   async function send({ id, hash, entries, lives }: Settling): Promise<void> {
     try {
-      const settled = await counters.settle(id, entries)
+      const settled = await counters.settleAlone(id, entries)
       if (lives === undefined || settled === undefined) return
       for (const [index, { key }] of entries.entries()) {
         const counter = settled[index]
@@ -165,27 +165,29 @@ export function createOutage(deps: OutageDeps): Outage {
     })
   }
 
-  async function settleInRedis(id: string, entries: readonly SettleEntry[]): Promise<boolean> {
-    const groups: Iterable<[string, readonly SettleEntry[]]> = connection.clustered
-      ? groupEntries(prefix, entries)
-      : [[hashOf(entries), entries]]
+  function settleInRedis(id: string, entries: readonly SettleEntry[]): Promise<boolean> {
+    return connection.clustered ? settleInParts(id, entries) : settleAt(hashOf(entries), id, entries)
+  }
+
+  async function settleInParts(id: string, entries: readonly SettleEntry[]): Promise<boolean> {
     let counted = true
-    for (const [hash, group] of groups) {
-      const node = nodeAt(hash)
-      const settling = { id, hash, entries: group }
-      if (node.down) {
-        keep(settling)
-        continue
-      }
-      try {
-        if ((await counters.settle(id, group)) === undefined) counted = false
-      } catch (error) {
-        if (!(error instanceof RedisFailure)) throw error
-        node.failed(error, hash)
-        keep(settling, error)
-      }
-    }
+    for (const [hash, group] of groupEntries(prefix, entries)) if (!(await settleAt(hash, id, group))) counted = false
     return counted
+  }
+
+  function settleAt(hash: string, id: string, entries: readonly SettleEntry[]): Promise<boolean> {
+    const node = nodeAt(hash)
+    const settling = { id, hash, entries }
+    if (node.down) {
+      keep(settling)
+      return Promise.resolve(true)
+    }
+    return counters.settle(id, entries, (failure) => {
+      if (!(failure instanceof RedisFailure)) throw failure
+      node.failed(failure, hash)
+      keep(settling, failure)
+      return true
+    })
   }
 
   function hashOf([first]: readonly SettleEntry[]): string {
@@ -236,6 +238,7 @@ export function createOutage(deps: OutageDeps): Outage {
       return onStoreError === 'allow' ? uncounted(claims, clip) : locally(node, id, claims, clip)
     },
     async settle(id, entries) {
+      if (entries.every(isShared)) return entries.length === 0 ? true : settleInRedis(id, entries)
       const shared: SettleEntry[] = []
       const local = new Map<LocalShare, SettleEntry[]>()
       for (const entry of entries) {
@@ -272,6 +275,11 @@ export function createOutage(deps: OutageDeps): Outage {
       if (pending.size > 0) dropped('unsettled_at_close')
     },
   }
+}
+
+/** Whether Redis itself counted the reservation. */
+function isShared({ epoch }: SettleEntry): boolean {
+  return epoch > UNCOUNTED
 }
 
 function unavailable(why: string): PortcullisError {

@@ -10,6 +10,7 @@ import { quick } from './scripts/quick.lua.ts'
 import { reserve } from './scripts/reserve.lua.ts'
 import { save } from './scripts/save.lua.ts'
 import { settle } from './scripts/settle.lua.ts'
+import { settleQuick } from './scripts/settle-quick.lua.ts'
 
 export interface Script {
   /** What telemetry calls it. */
@@ -21,7 +22,7 @@ export interface Script {
 
 export const scripts = {
   reserve: script('reserve', reserveClock, claims, quick, counter, save, reserve),
-  settle: script('settle', clock, counter, save, settle),
+  settle: script('settle', clock, settleQuick, counter, save, settle),
   show: script('show', clock, counter, show),
   grant: script('grant', clock, counter, save, grant),
   nodes: script('nodes', clock, nodes),

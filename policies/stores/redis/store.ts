@@ -277,6 +277,7 @@ export function createRedisStore(config: RedisStoreConfig, deps: RedisStoreDeps)
     },
     async close() {
       stopAnswering()
+      counters.flush()
       await connection.started
       await outage.close()
       if (config.observer !== true) await presence.leave().catch(noteFault)

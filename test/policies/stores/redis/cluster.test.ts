@@ -133,6 +133,26 @@ describe.skipIf(!haveRedisServer('Redis Cluster'))('several nodes', () => {
       }
     })
 
+    it('settles what ends in one turn on whatever node it lies', async () => {
+      const { store } = use({ command_timeout_ms: 1000 })
+      const { store: other } = use({ key_prefix: `t${stores - 1}:`, command_timeout_ms: 1000 })
+      const global = shared('global', wide, 100)
+      const callers = Array.from({ length: 20 }, (_, index) => claimOf(`consumer=2:${index + 10}`, sliding, 100))
+      const settlements = []
+      for (const [index, own] of [...callers, ...callers].entries()) {
+        const { claims } = await reserve(store, own, global)
+        const entries = [own, global].map((claim, which) => {
+          const taken = claims[which]
+          if (taken === undefined) throw new Error('nothing taken')
+          return entryOf(claim, { admitted: true, claims: [taken] }, index < callers.length ? 40 : 130)
+        })
+        settlements.push({ id: `s${index}`, entries })
+      }
+      expect(await Promise.all(settlements.map(store.settle))).toEqual(settlements.map(() => true))
+      expect(await left(other, ...callers, global)).toEqual([...callers.map(() => LIMIT - 170), 100 * LIMIT - 20 * 170])
+      expect(await Promise.all(settlements.map(other.settle))).toEqual(settlements.map(() => false))
+    })
+
     it('moves a slot under load without anybody noticing', async () => {
       const { store } = use({ key_prefix: 'moving:' })
       await store.ready()

@@ -99,6 +99,28 @@ class SettleAgain implements LimitCommand {
   }
 }
 
+/** In one turn, some of them twice: they go to Redis together. */
+class SettleTogether implements LimitCommand {
+  readonly which: readonly number[]
+  readonly share: number
+  constructor(which: readonly number[], share: number) {
+    this.which = which
+    this.share = share
+  }
+  check(model: Readonly<Model>): boolean {
+    return model.unsettled.length > 0
+  }
+  async run(model: Model, stores: Stores): Promise<void> {
+    const held = this.which.flatMap((which) => model.unsettled[which % model.unsettled.length] ?? [])
+    model.unsettled = model.unsettled.filter((each) => !held.includes(each))
+    model.settled.push(...new Set(held))
+    await Promise.all(held.map((each) => settleAll(each, this.share, model, stores)))
+  }
+  toString(): string {
+    return `settle #${this.which} together at ${this.share}`
+  }
+}
+
 class Wait implements LimitCommand {
   readonly ms: number
   constructor(ms: number) {
@@ -146,8 +168,8 @@ async function settleAll(held: Held, share: number, model: Model, { memory, redi
     entries: entries(result),
   })
   const expected = model.reference.settle({ id: held.id, entries: entries(held.memory) }, model.now)
-  expect(await memory.settle(settlement(held.memory))).toBe(expected)
-  expect(await redis.settle(settlement(held.redis))).toBe(expected)
+  const settling = [memory.settle(settlement(held.memory)), redis.settle(settlement(held.redis))]
+  expect(await Promise.all(settling)).toEqual([expected, expected])
 }
 
 /** What the reference knows as well. */
@@ -192,6 +214,9 @@ const commands = fc.commands<Model, Stores, false>(
     shapes.map((all) => new Reserve(all)),
     fc.tuple(fc.nat(), share).map(([which, part]) => new Settle(which, part)),
     fc.tuple(fc.nat(), share).map(([which, part]) => new SettleAgain(which, part)),
+    fc
+      .tuple(fc.array(fc.nat({ max: 50 }), { minLength: 2, maxLength: 10 }), share)
+      .map(([which, part]) => new SettleTogether(which, part)),
     wait.map((ms) => new Wait(ms)),
     fc.constant(new Restart()),
   ],
