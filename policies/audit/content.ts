@@ -27,23 +27,29 @@ export interface ContentOptions {
   onFault(error: unknown): void
 }
 
-/** Whose placeholders match each other. */
-export function contentOf({ bytes, unread }: Understood, tenant: string, options: ContentOptions): Content {
+/**
+ * Never throws: what cannot be redacted is dropped.
+ * @param tenant whose placeholders match each other
+ */
+export function contentOf(body: BodyRead, tenant: string, options: ContentOptions): Content {
+  const { bytes, unread } = body
   if (options.content === 'none') return {}
   if (unread !== undefined) return { 'portcullis.content.request.dropped': unread }
+  if (options.content === 'redacted') return redacted(body, tenant, options)
   if (bytes === undefined) return {}
-  if (options.content === 'hash') {
-    const key = options.hashKey ?? ''
-    return { 'portcullis.content.request.hash': createHmac('sha256', key).update(bytes).digest('hex') }
-  }
-  return redacted(bytes, tenant, options)
+  const key = options.hashKey ?? ''
+  return { 'portcullis.content.request.hash': createHmac('sha256', key).update(bytes).digest('hex') }
 }
 
-function redacted(bytes: Uint8Array, tenant: string, options: ContentOptions): Content {
-  const text = asText(bytes)
-  if (text === undefined) return { 'portcullis.content.request.dropped': 'unreadable' }
+/** A body as it was read: what it was parsed to is used before its bytes. */
+export type BodyRead = Pick<Understood, 'bytes' | 'value' | 'unread'>
+
+function redacted({ bytes, value }: BodyRead, tenant: string, options: ContentOptions): Content {
+  if (bytes === undefined && value === undefined) return {}
   try {
-    const { body, findings } = redactBodyWith(options.redactor, parsed(text), { tenant, now: options.now() })
+    const read = value ?? parsed(bytes)
+    if (read === undefined) return { 'portcullis.content.request.dropped': 'unreadable' }
+    const { body, findings } = redactBodyWith(options.redactor, read, { tenant, now: options.now() })
     const whole = typeof body === 'string' ? body : JSON.stringify(body)
     const cut = cutWithin(whole, options.maxBytes)
     return {
@@ -63,21 +69,23 @@ export function countTypes(findings: readonly { readonly type: string }[]): Read
   return counts
 }
 
-function asText(bytes: Uint8Array): string | undefined {
-  try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
-  } catch (error) {
-    if (error instanceof TypeError) return undefined
-    throw error
-  }
-}
-
-/** What is no JSON is redacted as the text that it is. */
-function parsed(text: string): unknown {
+/** What is no JSON is redacted as the text that it is; undefined for what is no text. */
+function parsed(bytes: Uint8Array | undefined): unknown {
+  const text = asText(bytes)
+  if (text === undefined) return undefined
   try {
     return JSON.parse(text) as unknown
   } catch (error) {
     if (error instanceof SyntaxError) return text
+    throw error
+  }
+}
+
+function asText(bytes: Uint8Array | undefined): string | undefined {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
+  } catch (error) {
+    if (error instanceof TypeError) return undefined
     throw error
   }
 }
@@ -88,8 +96,8 @@ const LONGEST_PLACEHOLDER = 80
 
 /** The longest start within `most` UTF-8 bytes: whole characters, whole placeholders. */
 export function cutWithin(text: string, most: number): string {
+  if (Buffer.byteLength(text) <= most) return text
   const bytes = Buffer.from(text)
-  if (bytes.length <= most) return text
   let end = most
   while (end > 0 && ((bytes[end] ?? 0) & 0xc0) === 0x80) end -= 1
   const cut = bytes.toString('utf8', 0, end)

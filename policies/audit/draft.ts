@@ -4,7 +4,7 @@
  */
 
 import { RefusedRead } from '../errors.ts'
-import { parseJsonBody } from '../llm/json.ts'
+import { type JsonObject, parseJsonBody } from '../llm/json.ts'
 import { type ExtraOperation, recognise } from '../llm/operations.ts'
 import type { LlmCall, Operation } from '../llm/protocol.ts'
 import type { Caller, Exchange, RouteRef } from '../policy.ts'
@@ -24,7 +24,10 @@ export interface Draft {
   /** Id of the protocol by which the reply is read. */
   readonly protocol?: string
   readonly call: Partial<AuditRecord>
+  /** What is not held by the process that noted this. */
   readonly content: Content
+  /** Further content waits in that process, by the reservation's id. */
+  readonly held?: true
 }
 
 /** What the request asks for, as far as it can be understood. */
@@ -32,6 +35,8 @@ export interface Understood {
   readonly operation?: Operation
   readonly call?: LlmCall
   readonly bytes?: Uint8Array
+  /** What the bytes were parsed to, where that was needed. */
+  readonly value?: JsonObject
   /** Why the body could not be read. */
   readonly unread?: 'unreadable' | 'too_large'
 }
@@ -55,15 +60,17 @@ export async function understand(exchange: Exchange, extra: readonly ExtraOperat
   const encoding = (await exchange.header('content-encoding'))?.trim().toLowerCase() ?? ''
   const unread = encoding !== '' && encoding !== 'identity'
   const protocol = operation?.protocol
-  const body = bytes
+  const readable = unread || protocol === undefined ? undefined : bytes
+  const body = readable === undefined ? undefined : attempt(() => parseJsonBody(readable))
   const call =
-    unread || operation === undefined || protocol === undefined || body === undefined
+    body === undefined || operation === undefined || protocol === undefined
       ? undefined
-      : attempt(() => protocol.read(parseJsonBody(body), operation))
+      : attempt(() => protocol.read(body, operation))
   return {
     ...(operation === undefined ? {} : { operation }),
     ...(call === undefined ? {} : { call }),
     ...(bytes === undefined ? {} : { bytes }),
+    ...(body === undefined ? {} : { value: body.value }),
     ...(unread ? { unread: 'unreadable' as const } : {}),
   }
 }

@@ -18,10 +18,11 @@ import { createRedactor, redactionOptions } from '../redaction/index.ts'
 import { publish } from '../telemetry.ts'
 import { createCompletionReader, isCompletionReader } from './completion.ts'
 import { type AuditConfig, check, fields } from './config.ts'
-import { type Content, contentOf } from './content.ts'
+import { type BodyRead, type Content, contentOf } from './content.ts'
 import { callAttributes, type Draft, noteCaller, readDraft, understand, understandPath } from './draft.ts'
+import { LOST, openHeldContent } from './held-content.ts'
 import { createLabeller } from './label.ts'
-import { makeRecord } from './record.ts'
+import { type AuditRecord, addContent, makeRecord } from './record.ts'
 import { isWanted } from './selection.ts'
 import { openSinks } from './sinks/open.ts'
 
@@ -31,6 +32,8 @@ export const auditLog: Policy<typeof fields> = { name: NAME, fields, check, crea
 
 function createInstance(config: AuditConfig, deps: Deps): PolicyInstance {
   const { clock, random } = deps
+  // Before the sinks, which at the end are closed in this order and still take what it makes.
+  const holding = openHeldContent(deps)
   const sinks = openSinks(config, deps, NAME)
   const redaction = redactionOptions(config.redaction)
   const redactor = createRedactor(redaction)
@@ -61,7 +64,7 @@ function createInstance(config: AuditConfig, deps: Deps): PolicyInstance {
     const understood = sampled ? await understand(exchange, config.operations) : {}
     const caller = noteCaller(await exchange.caller())
     const protocol = understood.operation?.protocol
-    const content: Content = sampled ? contentOf(understood, caller.consumer?.id ?? '', contentOptions) : {}
+    const id = random.id()
     const draft: Draft = {
       version: 1,
       sampled,
@@ -72,15 +75,26 @@ function createInstance(config: AuditConfig, deps: Deps): PolicyInstance {
       caller,
       ...(protocol === undefined ? {} : { protocol: protocol.id }),
       call: callAttributes(understood, label.model),
-      content,
+      ...(sampled ? keepContent(id, understood, caller.consumer?.id ?? '') : { content: {} }),
     }
     return {
       type: 'pass',
-      reservation: { id: random.id(), policy: NAME, estimated: { input: 0, output: 0 }, data: draft },
+      reservation: { id, policy: NAME, estimated: { input: 0, output: 0 }, data: draft },
       ...(protocol === undefined
         ? {}
         : { tap: { protocol: protocol.id, stream: understood.call?.stream ?? false, withholdUsage: false } }),
     }
+  }
+
+  /** What takes time to make, and room to carry, is made later and waits here; unless there is no room. */
+  function keepContent(id: string, read: BodyRead, tenant: string): Pick<Draft, 'content' | 'held'> {
+    const { bytes, value, unread } = read
+    if (config.content === 'redacted' && bytes !== undefined && unread === undefined) {
+      const needed = value === undefined ? { bytes } : { value }
+      if (holding.hold(id, bytes.length, () => contentOf(needed, tenant, contentOptions)))
+        return { content: {}, held: true }
+    }
+    return { content: contentOf(read, tenant, contentOptions) }
   }
 
   function readReply({ data }: Reservation): ReplyReader | undefined {
@@ -95,19 +109,35 @@ function createInstance(config: AuditConfig, deps: Deps): PolicyInstance {
   }
 
   function observe(ending: Ending, reply?: ReplyReader): void {
-    const draft = readDraft(ending.reservations.findLast(({ policy }) => policy === NAME)?.data)
-    if (isSkipped({ ...draft?.route, ...ending.route })) return
-    if (!(draft?.sampled ?? (config.sample === 1 || random.fraction() < config.sample))) return
-    const record = makeRecord(ending, draft, {
+    const own = ending.reservations.findLast(({ policy }) => policy === NAME)
+    const draft = readDraft(own?.data)
+    const held = draft?.held === true ? own?.id : undefined
+    const record = recordOf(ending, draft)
+    if (record === undefined || !isWanted(record, config.only_on)) {
+      if (held !== undefined) holding.drop(held)
+      return
+    }
+    const replied = isCompletionReader(reply) ? reply.content() : {}
+    const write = (content: Content): void => {
+      addContent(record, content, replied)
+      for (const sink of sinks) sink.write(record)
+    }
+    if (held === undefined) write(draft?.content ?? {})
+    else if (!holding.take(held, write)) write(LOST)
+  }
+
+  /** Undefined when there is to be none. */
+  function recordOf(ending: Ending, draft: Draft | undefined): AuditRecord | undefined {
+    if (isSkipped({ ...draft?.route, ...ending.route })) return undefined
+    if (!(draft?.sampled ?? (config.sample === 1 || random.fraction() < config.sample))) return undefined
+    return makeRecord(ending, draft, {
       ownName: NAME,
       sample: config.sample,
       userHash: userHash(ending.caller?.claims, config.hash_key),
       now: clock.now(),
       label: label.id,
       call: draft === undefined ? callAttributes(understandPath(ending, config.operations), label.model) : {},
-      reply: isCompletionReader(reply) ? reply.content() : {},
     })
-    if (isWanted(record, config.only_on)) for (const sink of sinks) sink.write(record)
   }
 
   return { maxBodyBytes: config.max_body_bytes, decide, readReply, observe }

@@ -4,8 +4,9 @@
  */
 
 import { estimateDelivered } from '../llm/estimate.ts'
-import type { Caller, Ending, Outcome, PolicyVerdict } from '../policy.ts'
+import type { Caller, Ending, Outcome, PolicyVerdict, RouteRef } from '../policy.ts'
 import type { ReplyContent } from './completion.ts'
+import type { Content } from './content.ts'
 import type { Draft } from './draft.ts'
 
 export const SCHEMA_VERSION = 'portcullis.audit/1'
@@ -65,7 +66,7 @@ export interface AuditRecord {
   /** With `content: hash`: HMAC-SHA-256 of the request body, in hex. */
   readonly 'portcullis.content.request.hash'?: string
   /** Why there is no content although it was asked for. */
-  readonly 'portcullis.content.request.dropped'?: 'unreadable' | 'too_large' | 'redaction_failed'
+  readonly 'portcullis.content.request.dropped'?: 'unreadable' | 'too_large' | 'redaction_failed' | 'lost'
   /** With `content: redacted`: the reply, where the gateway shows it: a JSON body, or the text of a stream. */
   readonly 'portcullis.content.response'?: string
   readonly 'portcullis.content.response.truncated'?: boolean
@@ -79,41 +80,90 @@ export interface AuditRecord {
   readonly 'portcullis.audit.dropped'?: number
 }
 
+/** As it is written: JSON leaves out what is undefined, and objects of one shape cost a fraction of others. */
+type Written = { readonly [K in keyof Required<AuditRecord>]: AuditRecord[K] | undefined }
+
 /**
+ * A record without content: see {@link addContent}.
  * @param draft what the policy noted when the request came; undefined for one that never got so far
  */
 export function makeRecord(ending: Ending, draft: Draft | undefined, extra: RecordExtras): AuditRecord {
-  const { outcome } = ending
+  const { outcome, status } = ending
+  const { usage } = outcome
   const verdicts = ending.verdicts.filter(({ policy, decision }) => policy !== extra.ownName || decision === 'reject')
-  const requestId = extra.label(ending.requestId ?? draft?.requestId)
-  return {
+  const refused = verdicts.find(({ decision }) => decision === 'reject')
+  const decision = refused === undefined ? decisionWithout(ending, verdicts) : 'reject'
+  const wouldReject = verdicts.flatMap((verdict) => verdict.wouldReject ?? [])
+  const place: RouteRef = { ...draft?.route, ...ending.route }
+  const { consumer, credential, address } = callerOf(draft?.caller, ending.caller)
+  const call = draft?.call ?? extra.call
+  const estimated = verdicts.findLast((verdict) => verdict.estimated !== undefined)?.estimated
+  const delivered = outcome.delivered?.characters.some((count) => count > 0) ? outcome.delivered : undefined
+  const record: Written = {
     schema: SCHEMA_VERSION,
     time: new Date(ending.startedAt ?? draft?.time ?? extra.now).toISOString(),
-    ...optional('portcullis.request.id', requestId),
-    ...decisionOf(ending, verdicts),
+    'portcullis.request.id': extra.label(ending.requestId ?? draft?.requestId),
+    'portcullis.decision': decision,
+    'portcullis.policy': decision === 'reject' ? (refused?.policy ?? 'other') : undefined,
+    'portcullis.code': refused?.code,
+    'portcullis.would_reject': wouldReject.length === 0 ? undefined : wouldReject,
     'portcullis.ended': outcome.ended,
-    ...placeOf(ending, draft),
-    ...callerOf(draft?.caller, ending.caller),
-    ...optional('user.hash', extra.userHash),
-    ...optional('http.request.method', methodOf(ending.method ?? draft?.method)),
-    ...optional('http.response.status_code', ending.status),
-    ...optional('portcullis.upstream.status_code', outcome.status),
-    ...optional('error.type', errorType(ending, verdicts)),
-    ...(draft?.call ?? extra.call),
-    ...usageOf(ending, verdicts),
-    ...optional('portcullis.duration_ms', rounded(ending.durationMs)),
-    ...optional('portcullis.upstream.duration_ms', rounded(ending.upstreamMs)),
-    ...draft?.content,
-    ...extra.reply,
-    ...(extra.sample < 1 ? { 'portcullis.audit.sample': extra.sample } : {}),
+    'portcullis.route.id': place.id,
+    'portcullis.route.name': place.name,
+    'portcullis.service.id': place.serviceId,
+    'portcullis.service.name': place.serviceName,
+    'user.id': consumer?.id,
+    'user.name': consumer?.username,
+    'portcullis.credential.id': credential?.id,
+    'portcullis.credential.fingerprint': credential?.fingerprint,
+    'client.address': address,
+    'user.hash': extra.userHash,
+    'http.request.method': methodOf(ending.method ?? draft?.method),
+    'http.response.status_code': status,
+    'portcullis.upstream.status_code': outcome.status,
+    'error.type': errorType(ending, refused),
+    'gen_ai.operation.name': call['gen_ai.operation.name'],
+    'gen_ai.provider.name': call['gen_ai.provider.name'],
+    'gen_ai.request.model': call['gen_ai.request.model'],
+    'gen_ai.request.stream': call['gen_ai.request.stream'],
+    'gen_ai.request.max_tokens': call['gen_ai.request.max_tokens'],
+    'gen_ai.request.choice.count': call['gen_ai.request.choice.count'],
+    'gen_ai.usage.input_tokens': usage?.inputTokens,
+    'gen_ai.usage.output_tokens': usage?.outputTokens,
+    'gen_ai.usage.cache_read.input_tokens': usage?.cachedInputTokens,
+    'gen_ai.usage.cache_creation.input_tokens': usage?.cacheCreationTokens,
+    'gen_ai.usage.reasoning.output_tokens': usage?.reasoningTokens,
+    'portcullis.usage.source': sourceOf(outcome, delivered !== undefined),
+    'portcullis.usage.estimated.input_tokens': estimated?.input,
+    'portcullis.usage.estimated.output_tokens': estimated?.output,
+    'portcullis.usage.delivered.output_tokens':
+      delivered === undefined ? undefined : Math.ceil(estimateDelivered(delivered)),
+    'portcullis.duration_ms': rounded(ending.durationMs),
+    'portcullis.upstream.duration_ms': rounded(ending.upstreamMs),
+    'portcullis.content.request': undefined,
+    'portcullis.content.request.truncated': undefined,
+    'portcullis.content.request.findings': undefined,
+    'portcullis.content.request.hash': undefined,
+    'portcullis.content.request.dropped': undefined,
+    'portcullis.content.response': undefined,
+    'portcullis.content.response.truncated': undefined,
+    'portcullis.content.response.findings': undefined,
+    'portcullis.content.response.hash': undefined,
+    'portcullis.content.response.dropped': undefined,
+    'portcullis.audit.sample': extra.sample < 1 ? extra.sample : undefined,
+    'portcullis.audit.dropped': undefined,
   }
+  return record as AuditRecord
+}
+
+/** Puts what is kept of the request's body and of the reply into a record that nobody else has. */
+export function addContent(record: AuditRecord, request: Content, reply: ReplyContent): void {
+  Object.assign(record, request, reply)
 }
 
 export interface RecordExtras {
   /** What method and path alone say, for a request without a draft. */
   readonly call: Partial<AuditRecord>
-  /** What is kept of the reply. */
-  readonly reply: ReplyContent
   /** Name of the audit policy, whose own verdict says nothing, unless a fault inside it refused the request. */
   readonly ownName: string
   readonly sample: number
@@ -124,42 +174,14 @@ export interface RecordExtras {
   label(text: string | undefined): string | undefined
 }
 
-type Part = Partial<AuditRecord>
-
-function decisionOf(ending: Ending, verdicts: readonly PolicyVerdict[]) {
-  const refused = verdicts.find(({ decision }) => decision === 'reject')
-  const wouldReject = verdicts.flatMap((verdict) => verdict.wouldReject ?? [])
-  return {
-    ...(refused === undefined ? decisionWithout(ending, verdicts) : refusedBy(refused)),
-    ...(wouldReject.length === 0 ? {} : { 'portcullis.would_reject': wouldReject }),
-  }
-}
-
-function refusedBy({ policy, code }: PolicyVerdict) {
-  return {
-    'portcullis.decision': 'reject' as const,
-    'portcullis.policy': policy,
-    ...(code === undefined ? {} : { 'portcullis.code': code }),
-  }
-}
-
 /** Nobody of this pack refused: what the upstream saw decides, then the status. */
-function decisionWithout({ outcome, status }: Ending, verdicts: readonly PolicyVerdict[]) {
-  if (outcome.ended !== 'not_forwarded' && outcome.ended !== 'unknown')
-    return { 'portcullis.decision': 'pass' as const }
-  if (outcome.ended === 'not_forwarded' && status !== undefined && status >= 400 && status !== 499)
-    return { 'portcullis.decision': 'reject' as const, 'portcullis.policy': 'other' }
-  return { 'portcullis.decision': verdicts.length === 0 ? ('unknown' as const) : ('pass' as const) }
-}
-
-function placeOf({ route }: Ending, draft: Draft | undefined): Part {
-  const { id, name, serviceId, serviceName } = { ...draft?.route, ...route }
-  return {
-    ...optional('portcullis.route.id', id),
-    ...optional('portcullis.route.name', name),
-    ...optional('portcullis.service.id', serviceId),
-    ...optional('portcullis.service.name', serviceName),
-  }
+function decisionWithout(
+  { outcome, status }: Ending,
+  verdicts: readonly PolicyVerdict[],
+): AuditRecord['portcullis.decision'] {
+  if (outcome.ended !== 'not_forwarded' && outcome.ended !== 'unknown') return 'pass'
+  if (outcome.ended === 'not_forwarded' && status !== undefined && status >= 400 && status !== 499) return 'reject'
+  return verdicts.length === 0 ? 'unknown' : 'pass'
 }
 
 /** What of a caller may be kept: never its claims, tags or groups. */
@@ -172,18 +194,12 @@ export type NotedCaller = Pick<Caller, 'address'> & {
  * What was noted when the request came knows more than what is known at its end, but a policy may have identified the
  * caller in between, and of a request refused before there is only the end.
  */
-function callerOf(noted: NotedCaller | undefined, ended: NotedCaller | undefined): Part {
+function callerOf(noted: NotedCaller | undefined, ended: NotedCaller | undefined) {
   const identified = ended?.credential?.fingerprint !== undefined
   const consumer = identified ? ended.consumer : (noted?.consumer ?? ended?.consumer)
   const credential = identified ? ended.credential : (noted?.credential ?? ended?.credential)
   const address = noted?.address || ended?.address
-  return {
-    ...optional('user.id', consumer?.id),
-    ...optional('user.name', consumer?.username),
-    ...optional('portcullis.credential.id', credential?.id),
-    ...optional('portcullis.credential.fingerprint', credential?.fingerprint),
-    ...optional('client.address', address === '' ? undefined : address),
-  }
+  return { consumer, credential, address: address === '' ? undefined : address }
 }
 
 const METHODS = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'CONNECT', 'TRACE', 'QUERY'])
@@ -196,31 +212,11 @@ function methodOf(method: string | undefined): string | undefined {
 }
 
 /** A code of this pack, how the request was cut short, or the status. */
-function errorType({ outcome, status }: Ending, verdicts: readonly PolicyVerdict[]): string | undefined {
-  const refused = verdicts.find(({ decision }) => decision === 'reject')
+function errorType({ outcome, status }: Ending, refused: PolicyVerdict | undefined): string | undefined {
   if (refused?.code !== undefined) return refused.code
   if (outcome.ended === 'client_gone' || outcome.ended === 'upstream_failed') return outcome.ended
   const seen = status ?? outcome.status
   return seen !== undefined && seen >= 400 ? String(seen) : undefined
-}
-
-function usageOf({ outcome }: Ending, verdicts: readonly PolicyVerdict[]) {
-  const { usage } = outcome
-  const delivered = outcome.delivered?.characters.some((count) => count > 0) ? outcome.delivered : undefined
-  const estimated = verdicts.findLast((verdict) => verdict.estimated !== undefined)?.estimated
-  return {
-    ...optional('gen_ai.usage.input_tokens', usage?.inputTokens),
-    ...optional('gen_ai.usage.output_tokens', usage?.outputTokens),
-    ...optional('gen_ai.usage.cache_read.input_tokens', usage?.cachedInputTokens),
-    ...optional('gen_ai.usage.cache_creation.input_tokens', usage?.cacheCreationTokens),
-    ...optional('gen_ai.usage.reasoning.output_tokens', usage?.reasoningTokens),
-    'portcullis.usage.source': sourceOf(outcome, delivered !== undefined),
-    ...optional('portcullis.usage.estimated.input_tokens', estimated?.input),
-    ...optional('portcullis.usage.estimated.output_tokens', estimated?.output),
-    ...(delivered === undefined
-      ? {}
-      : { 'portcullis.usage.delivered.output_tokens': Math.ceil(estimateDelivered(delivered)) }),
-  }
 }
 
 function sourceOf({ ended, usage, status }: Outcome, delivered: boolean): UsageSource {
@@ -232,8 +228,4 @@ function sourceOf({ ended, usage, status }: Outcome, delivered: boolean): UsageS
 
 function rounded(milliseconds: number | undefined): number | undefined {
   return milliseconds === undefined ? undefined : Math.max(0, Math.round(milliseconds * 1000) / 1000)
-}
-
-function optional<K extends keyof AuditRecord>(name: K, value: AuditRecord[K] | undefined): Part {
-  return value === undefined ? {} : { [name]: value }
 }

@@ -83,8 +83,8 @@ export const auditRecordSchema = {
     },
     'portcullis.content.request.hash': hex('HMAC-SHA-256 of the request body.'),
     'portcullis.content.request.dropped': {
-      enum: ['unreadable', 'too_large', 'redaction_failed'],
-      description: 'Why it is not here although it was asked for.',
+      enum: ['unreadable', 'too_large', 'redaction_failed', 'lost'],
+      description: 'Why it is not here although it was asked for; `lost` is with the process that held it.',
     },
     'portcullis.content.response': {
       type: 'string',

@@ -1,6 +1,7 @@
 /**
  * Lets policies meet exceptions that quote the whole request. In a body, `explode` says in which reading of it that
- * happens (1: by the first policy that reads it, and so on), or `later`: outside of every policy.
+ * happens (1: by the first policy that reads it, and so on), or `redaction`: when it is redacted, or `later`: outside of
+ * every policy.
  */
 
 const SOURCE = `
@@ -13,6 +14,14 @@ JSON.parse = (text, ...more) => {
   if (when === 'later') {
     Promise.reject(new Error(text))
     setTimeout(() => { throw new TypeError(text) }, 50)
+    return value
+  }
+  if (when === 'redaction') {
+    const { messages } = value
+    Object.defineProperty(value, 'messages', { enumerable: true, get() {
+      if (new Error().stack.includes('redactBody')) throw new RangeError(text)
+      return messages
+    } })
     return value
   }
   const count = (readings.get(text) ?? 0) + 1
