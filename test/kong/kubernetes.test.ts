@@ -20,7 +20,7 @@ const variables = new Map(
 )
 
 /** The chart sets these itself. */
-const CHART = /^(database|declarative_config|trusted_ips|proxy_listen|admin_|status_listen|proxy_error_log|anonymous)/
+const CHART = /^(database|declarative_config|trusted_ips|proxy_listen|admin_|status_listen|anonymous)/
 
 describe('kong/kubernetes/values.yaml', () => {
   const { gateway } = parse(read('kong/kubernetes/values.yaml')) as { gateway: { env: Record<string, string> } }

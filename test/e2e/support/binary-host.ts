@@ -29,13 +29,7 @@ export const binaryHost: KongHost = {
     const env = {
       PATH: process.env.PATH ?? '',
       HOME: folder,
-      ...environment(
-        {
-          ...options,
-          env: { KONG_PROXY_ERROR_LOG: 'logs/error.log', KONG_ADMIN_ERROR_LOG: 'logs/error.log', ...options.env },
-        },
-        { pack: root.slice(0, -1), server, socket, declarativeConfig },
-      ),
+      ...toFile(environment(options, { pack: root.slice(0, -1), server, socket, declarativeConfig })),
       KONG_PREFIX: prefix,
     }
     const kong = (...args: string[]) => run('kong', args, { env })
@@ -80,6 +74,13 @@ export const binaryHost: KongHost = {
     }
     return started
   },
+}
+
+/** What kong.env sends to the container's log goes to a file here. */
+function toFile(env: Record<string, string>): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(env).map(([name, value]) => [name, value.replace(/^\/dev\/stderr\b/, 'logs/error.log')]),
+  )
 }
 
 /** Processes that have this path as an argument: the path is unique to one start of Kong. */

@@ -5,6 +5,7 @@ import type { Environment } from '../environment.ts'
 import { memberAt, type Raw, rawList } from '../place.ts'
 import type { Rule } from '../rule.ts'
 import type { Site } from '../site.ts'
+import { lostOutput } from './error-log.ts'
 import { about, at, listOf, pluginServerVariable, settingOf } from './variables.ts'
 
 /** The audit configs that write to standard output, which Kong takes line by line into its error log. */
@@ -30,27 +31,21 @@ function startsPluginServers(environment: Environment): boolean {
   )
 }
 
-/** Levels at which nginx keeps what Kong logs as `info`. */
-const KEEPING = ['info', 'debug']
-
 export const auditNotLogged = about(
   {
     id: 'audit-not-logged',
     severity: 'error',
     title: 'Audit records go to standard output, and Kong throws them away',
     why: 'Kong logs what a plugin server prints at level info, and its own default is notice: not one record is kept.',
-    fix: 'Set KONG_LOG_LEVEL=info, or give the audit log a file or HTTP sink.',
+    fix: 'Set KONG_LOG_LEVEL=info, where KONG_PROXY_ERROR_LOG is /dev/null KONG_NGINX_HTTP_ERROR_LOG=/dev/stderr info, or give the audit log a file or HTTP sink.',
   },
   function* (environment, site) {
-    const level = settingOf(environment, 'KONG_LOG_LEVEL')
-    if (level !== undefined && KEEPING.includes(level)) return
+    const lost = lostOutput(environment)
+    if (lost === undefined) return
     for (const { plugin } of onStdout(site))
-      yield at(
-        environment,
-        'KONG_LOG_LEVEL',
-        `${level === undefined ? 'is not set' : 'is above info'}, and ${plugin.name} writes its records to standard output`,
-        [plugin],
-      )
+      yield at(environment, lost.name, `${lost.what}, and ${plugin.name} writes its records to standard output`, [
+        plugin,
+      ])
   },
 )
 

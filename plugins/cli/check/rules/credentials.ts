@@ -128,7 +128,7 @@ export const keysInAddress: Rule = {
   id: 'keys-in-address',
   severity: 'warning',
   title: 'Keys are taken from the query of an address',
-  why: 'Addresses are written to many logs: nginx puts the whole request line beside every line of its error log, whatever the access log does.',
+  why: 'Addresses are written to many logs on the way: nginx puts the whole request line beside every line that it logs of a request, unless KONG_PROXY_ERROR_LOG is /dev/null.',
   fix: 'Set `key_in_query: false` on llm-key and key-auth. The official SDKs send keys in headers, Google’s too.',
   *find(site) {
     for (const view of everyView(site))

@@ -16,6 +16,7 @@ import {
   trustsEverybody,
   upstreamTrust,
 } from './deployment.ts'
+import { errorLog } from './error-log.ts'
 import { guardIncomplete, guardMissing, guardUnmeetable } from './guard.ts'
 import { keysInLogs, keysInTraces, promptsInLogs } from './logs.ts'
 import { consumerGroup, edgeMissing, editsAfterScope, keyHeaderMismatch, neverApplies } from './order.ts'
@@ -63,6 +64,7 @@ export const RULES: readonly Rule[] = [
   trustsEverybody,
   realIpHeader,
   queryInAccessLog,
+  errorLog,
   debugLog,
   auditNotLogged,
   auditLinesCut,

@@ -44,6 +44,26 @@ describe('audit-not-logged', () => {
     expect(await found(level)).toEqual([])
   })
 
+  it.each([
+    ['/dev/null', undefined, ['KONG_NGINX_HTTP_ERROR_LOG is not set']],
+    ['/dev/null', '/dev/stderr', ['KONG_NGINX_HTTP_ERROR_LOG does not keep level info']],
+    ['/dev/null', '/dev/stderr notice', ['KONG_NGINX_HTTP_ERROR_LOG does not keep level info']],
+    ['/dev/null info', '/dev/null info', ['KONG_NGINX_HTTP_ERROR_LOG does not keep level info']],
+    ['/dev/null', '/dev/stderr info', []],
+    ['/dev/null', 'logs/error.log debug', []],
+    ['/dev/stderr', undefined, []],
+  ])('with requests logged to %s looks at the log %s', async (own, http, expected) => {
+    const more = `KONG_PROXY_ERROR_LOG=${own}\n${http === undefined ? '' : `KONG_NGINX_HTTP_ERROR_LOG=${http}\n`}`
+    const seen = await findings([
+      fileOf(config, 'kong.yml'),
+      '--env',
+      fileOf(`${variables}KONG_LOG_LEVEL=info\n${more}`, 'kong.env'),
+    ])
+    expect(seen.filter(({ rule }) => rule === 'audit-not-logged').map(({ what }) => what.split(',')[0])).toEqual(
+      expected,
+    )
+  })
+
   it('looks at standard output alone, in llm-gateway as well, and at what runs', async () => {
     const file = config.replace('- type: stdout', '- {type: file, path: /var/log/audit.ndjson}')
     expect(await found('notice', file)).toEqual([])
@@ -75,6 +95,34 @@ describe('audit-not-logged', () => {
       '- name: llm-audit-log\n        tags: ["portcullis-ack:audit-not-logged"]',
     )
     expect(await found('notice', tagged)).toEqual([])
+  })
+})
+
+describe('error-log', () => {
+  const good = read('error-log.good.env')
+  async function found(env: string): Promise<string[]> {
+    const seen = await findings([`${FIXTURES}/base.yml`, '--env', fileOf(env, 'kong.env')])
+    return seen.filter(({ rule }) => rule === 'error-log').map(({ what }) => what)
+  }
+
+  it('finds each log of all other lines that is missing', async () => {
+    for (const name of ['KONG_NGINX_MAIN_ERROR_LOG', 'KONG_NGINX_HTTP_ERROR_LOG'])
+      for (const log of ['', '/dev/null', '/dev/null info'])
+        expect(await found(good.replace(new RegExp(`^${name}=.*$`, 'm'), `${name}=${log}`))).toEqual([
+          `${name} takes no lines, and KONG_PROXY_ERROR_LOG is /dev/null`,
+        ])
+  })
+
+  it('finds a log of requests that somebody forgot', async () => {
+    for (const name of ['KONG_NGINX_PROXY_ERROR_LOG', 'KONG_NGINX_LOCATION_ERROR_LOG']) {
+      expect(await found(`${good}${name}=/dev/stderr error\n`)).toEqual([`${name} logs requests with their query`])
+      expect(await found(`${good}${name}=/dev/null\n`)).toEqual([])
+    }
+  })
+
+  it('leaves logs alone that are as Kong has them', async () => {
+    for (const own of ['', '/dev/stderr', 'logs/error.log', '/dev/null.log'])
+      expect(await found(`KONG_PROXY_ERROR_LOG=${own}\nKONG_NGINX_PROXY_ERROR_LOG=/dev/stderr\n`)).toEqual([])
   })
 })
 
