@@ -34,8 +34,6 @@ interface Sent {
   readonly path?: string
   readonly headers?: Readonly<Record<string, string>>
   readonly body?: string
-  /** nginx itself puts the request line behind what is logged of a request: that it failed upstream, or nobody could decide. */
-  readonly query?: false
   readonly leave?: true
 }
 
@@ -86,10 +84,9 @@ function send({
   path = '/v1/chat/completions',
   headers,
   body = chat(),
-  query,
   leave,
 }: Sent = {}): Promise<Answer> {
-  const target = `/${route}${path}${query === false ? '' : `?trace=${plant('query')}`}`
+  const target = `/${route}${path}?trace=${plant('query')}`
   const all = {
     authorization: `Bearer ${KEYS.alice}`,
     'content-type': 'application/json',
@@ -255,19 +252,19 @@ describe.skipIf(kongMissing)('the audit log on a real Kong', () => {
       'gen_ai.usage.output_tokens': 4,
       'portcullis.ended': 'complete',
     })
-    const left = await send({ body: stream, headers: { 'x-upstream': 'hang' }, query: false, leave: true })
+    const left = await send({ body: stream, headers: { 'x-upstream': 'hang' }, leave: true })
     expect(await recordOf(left)).toMatchObject({
       'portcullis.ended': 'client_gone',
       'portcullis.usage.source': 'delivered',
     })
-    const broken = await send({ body: stream, headers: { 'x-upstream': 'break' }, query: false })
+    const broken = await send({ body: stream, headers: { 'x-upstream': 'break' } })
     expect(await recordOf(broken)).toMatchObject({ 'portcullis.ended': 'upstream_failed' })
   })
 
   test('tells errors of the upstream', async () => {
     const failed = await send({ headers: { 'x-upstream': 'error' } })
     expect(await recordOf(failed)).toMatchObject({ 'portcullis.upstream.status_code': 500, 'error.type': '500' })
-    const closed = await send({ headers: { 'x-upstream': 'close' }, query: false })
+    const closed = await send({ headers: { 'x-upstream': 'close' } })
     expect(await recordOf(closed)).toMatchObject({
       'portcullis.ended': 'upstream_failed',
       'http.response.status_code': 502,
@@ -341,9 +338,9 @@ describe.skipIf(kongMissing)('the audit log on a real Kong', () => {
   })
 
   test('goes on after an exception that no policy could catch', async () => {
-    await send({ body: chat({ explode: 'later' }), query: false })
+    await send({ body: chat({ explode: 'later' }) })
     await until('the exception is told', async () => (await kong.log()).includes('uncaught exception'), 10_000)
-    await until('the plugin server is back', async () => (await send({ query: false })).status === 200, 20_000)
+    await until('the plugin server is back', async () => (await send()).status === 200, 20_000)
     expect(await recordOf(await send())).toMatchObject({ 'portcullis.decision': 'pass' })
   })
 
@@ -361,8 +358,8 @@ describe.skipIf(kongMissing)('the audit log on a real Kong', () => {
   test('goes on when the plugin server was killed', async () => {
     const [pid = 0] = await kong.pluginServers()
     await kong.signal(pid, 'SIGKILL')
-    await send({ query: false })
-    await until('the plugin server is back', async () => (await send({ query: false })).status === 200, 20_000)
+    await send()
+    await until('the plugin server is back', async () => (await send()).status === 200, 20_000)
     expect(await recordOf(await send())).toMatchObject({ 'portcullis.decision': 'pass' })
   })
 
