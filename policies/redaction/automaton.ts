@@ -8,17 +8,20 @@ export const CLASS_BITS = 6
 const WIDTH = 1 << CLASS_BITS
 
 /** Classes below this one start detectors that need no keyword. */
-export const TRIGGER_CLASSES = 14
+export const TRIGGER_CLASSES = 15
 export const CLASS_AT = 10
 export const CLASS_COLON = 11
 export const CLASS_PERCENT = 12
 export const CLASS_BACKSLASH = 13
+/** A character that may hide others: invisible, or another form of a plain one. No keyword contains one. */
+export const CLASS_HIDING = 14
 /** A character that no keyword contains. */
 export const CLASS_OTHER = WIDTH - 1
 
 /** Characters from here on are never part of a keyword. */
 export const FOLD_LIMIT = 0x180
 
+const SOFT_HYPHEN = 0xad
 const SYMBOLS = '_-./~=<>+"\'# $|,;!&?'
 
 export interface Automaton {
@@ -39,6 +42,7 @@ function foldedClasses(): Uint8Array {
   classes[58] = CLASS_COLON
   classes[37] = CLASS_PERCENT
   classes[92] = CLASS_BACKSLASH
+  classes[SOFT_HYPHEN] = CLASS_HIDING
   const letterBase = TRIGGER_CLASSES
   for (let i = 0; i < 26; i++) {
     classes[97 + i] = letterBase + i
@@ -69,7 +73,8 @@ export function buildAutomaton(keywords: readonly string[]): Automaton {
     for (let i = 0; i < keyword.length; i++) {
       const code = keyword.charCodeAt(i)
       const cls = code < FOLD_LIMIT ? (classes[code] ?? CLASS_OTHER) : CLASS_OTHER
-      if (cls === CLASS_OTHER) throw new RangeError(`keyword ${index} has a character that is never matched`)
+      if (cls === CLASS_OTHER || cls === CLASS_HIDING)
+        throw new RangeError(`keyword ${index} has a character that is never matched`)
       let child = children[node]?.get(cls)
       if (child === undefined) {
         child = children.length

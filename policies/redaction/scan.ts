@@ -3,8 +3,10 @@
 import type { Automaton } from './automaton.ts'
 import {
   CLASS_AT,
+  CLASS_BACKSLASH,
   CLASS_BITS,
   CLASS_COLON,
+  CLASS_HIDING,
   CLASS_OTHER,
   CLASS_PERCENT,
   FOLD_LIMIT,
@@ -62,12 +64,12 @@ function isHexAt(text: string, at: number): boolean {
 
 /** Zero-width and invisible characters, and the full-width forms of ASCII. */
 export function isHiding(code: number): boolean {
+  if (code < 0x180e) return code === 0xad
   return (
     (code >= 0xff01 && code <= 0xff5e) ||
     (code >= 0x200b && code <= 0x200f) ||
     (code >= 0x2060 && code <= 0x2064) ||
     code === 0xfeff ||
-    code === 0xad ||
     code === 0x180e
   )
 }
@@ -84,44 +86,61 @@ export function newScan(text: string): Scan {
   }
 }
 
+/** The class of a character that the table does not have. */
+function classBeyond(code: number): number {
+  return isHiding(code) ? CLASS_HIDING : CLASS_OTHER
+}
+
 /** Runs every detector over a text. Time is linear in its length. */
 export function runScan(detectors: Detectors, text: string): Scan {
   const scan = newScan(text)
-  const { automaton, byKeyword, lengths, digit, at, colon } = detectors
+  const { automaton, byKeyword, lengths } = detectors
   const { classes, next, firstOutput, outputs } = automaton
   const length = text.length
   let state = 0
-  for (let i = 0; i < length; i++) {
-    const code = text.charCodeAt(i)
-    let cls = CLASS_OTHER
-    if (code < FOLD_LIMIT) {
-      cls = classes[code] as number
-      if (cls < TRIGGER_CLASSES) {
-        if (cls < CLASS_AT) {
-          if (i >= scan.judged && digit !== undefined) digit(scan, i)
-        } else if (cls === CLASS_AT) {
-          if (at !== undefined) at(scan, i)
-        } else if (cls === CLASS_COLON) {
-          const follower = text.charCodeAt(i + 1)
-          if (colon !== undefined && (follower === 58 || (isHexAt(text, i + 1) && isHexAt(text, i - 1)))) colon(scan, i)
-        } else if (cls === CLASS_PERCENT) {
-          if (isHexAt(text, i + 1) && isHexAt(text, i + 2)) scan.hidden.push(i)
-        } else {
-          const follower = text.charCodeAt(i + 1)
-          if (follower === 117 || follower === 120 || follower === 47) scan.hidden.push(i)
-        }
-      } else if (code === 0xad) scan.hidden.push(i)
-    } else if (isHiding(code)) scan.hidden.push(i)
-    state = next[(state << CLASS_BITS) | cls] as number
+  let i = 0
+  while (i < length) {
+    let code = text.charCodeAt(i)
+    let cls = code < FOLD_LIMIT ? (classes[code] as number) : classBeyond(code)
+    // Most of a text is read here: a loop that also calls detectors takes longer.
+    while (cls >= TRIGGER_CLASSES) {
+      state = next[(state << CLASS_BITS) | cls] as number
+      i++
+      if (state >= firstOutput || i === length) break
+      code = text.charCodeAt(i)
+      cls = code < FOLD_LIMIT ? (classes[code] as number) : classBeyond(code)
+    }
+    if (cls < TRIGGER_CLASSES) {
+      trigger(detectors, scan, i, cls)
+      state = next[(state << CLASS_BITS) | cls] as number
+      i++
+    }
     if (state >= firstOutput) {
       const hits = outputs[state - firstOutput] as Uint16Array
       for (let k = 0; k < hits.length; k++) {
         const keyword = hits[k] as number
-        const start = i + 1 - (lengths[keyword] as number)
+        const start = i - (lengths[keyword] as number)
         const run = byKeyword[keyword] as readonly KeywordDetector[]
-        for (let d = 0; d < run.length; d++) (run[d] as KeywordDetector)(scan, start, i + 1)
+        for (let d = 0; d < run.length; d++) (run[d] as KeywordDetector)(scan, start, i)
       }
     }
   }
   return scan
+}
+
+function trigger({ digit, at, colon }: Detectors, scan: Scan, i: number, cls: number): void {
+  const { text } = scan
+  if (cls < CLASS_AT) {
+    if (i >= scan.judged && digit !== undefined) digit(scan, i)
+  } else if (cls === CLASS_AT) {
+    if (at !== undefined) at(scan, i)
+  } else if (cls === CLASS_COLON) {
+    const follower = text.charCodeAt(i + 1)
+    if (colon !== undefined && (follower === 58 || (isHexAt(text, i + 1) && isHexAt(text, i - 1)))) colon(scan, i)
+  } else if (cls === CLASS_PERCENT) {
+    if (isHexAt(text, i + 1) && isHexAt(text, i + 2)) scan.hidden.push(i)
+  } else if (cls === CLASS_BACKSLASH) {
+    const follower = text.charCodeAt(i + 1)
+    if (follower === 117 || follower === 120 || follower === 47) scan.hidden.push(i)
+  } else scan.hidden.push(i)
 }
