@@ -3,6 +3,7 @@
 import type { Finding } from './finding.ts'
 import type { CallOptions, RedactOptions, Redactor } from './redactor.ts'
 import { redactorOf, replace } from './redactor.ts'
+import { rememberingTexts } from './texts.ts'
 import { rememberingWords } from './words.ts'
 
 /** A finding and the JSON pointer of the string that held it, with object keys as they are after redaction. */
@@ -41,25 +42,27 @@ const BASE64 = /^[A-Za-z0-9+/_-]+={0,2}$/
 
 interface Walk {
   readonly redactor: Redactor
-  readonly words: Words
+  readonly memory: Memory
   readonly tag: (type: string, value: string) => string
   readonly findings: BodyFinding[]
 }
 
-/** What is the same for every body. */
-interface Words {
+/** What comes again in many bodies. */
+interface Memory {
+  find(text: string): readonly Finding[]
   /** Whether a text is a word of a protocol: not a secret that somebody put where a model's name belongs. */
   isProtocol(text: string): boolean
   /** Whether the name of a member holds nothing that is masked. */
   isCleanName(name: string): boolean
 }
 
-const wordsByRedactor = new WeakMap<Redactor, Words>()
+const memories = new WeakMap<Redactor, Memory>()
 
-function wordsOf(redactor: Redactor): Words {
-  const known = wordsByRedactor.get(redactor)
+function memoryOf(redactor: Redactor): Memory {
+  const known = memories.get(redactor)
   if (known !== undefined) return known
-  const words: Words = {
+  const memory: Memory = {
+    find: rememberingTexts(redactor.find),
     isProtocol: rememberingWords(
       (text) =>
         PLAIN_WORD.test(text) &&
@@ -68,8 +71,8 @@ function wordsOf(redactor: Redactor): Words {
     ),
     isCleanName: rememberingWords((name) => name.length < 5 || redactor.find(name).length === 0),
   }
-  wordsByRedactor.set(redactor, words)
-  return words
+  memories.set(redactor, memory)
+  return memory
 }
 
 /** Where in the body a value stands. */
@@ -117,7 +120,7 @@ function pointer(path: string, key: string): string {
 
 /** Redacts a string; a member's name serves as context, as `ssn` does for `{"ssn": "078051120"}`. */
 function redactString(walk: Walk, value: string, { path, key, context }: Spot): string {
-  let findings = walk.redactor.find(value)
+  let findings = walk.memory.find(value)
   if (context !== '' && value.length > 0 && value.length <= LONGEST_FIELD) {
     const named = findNamed(walk, context, value)
     const telling = named.length > 0 && (context === key || saysMore(named, findNamed(walk, NEUTRAL, value)))
@@ -172,7 +175,7 @@ function mimeOf(record: Readonly<Record<string, unknown>>): string | undefined {
 function redactValue(walk: Walk, value: unknown, spot: Spot): unknown {
   if (spot.depth > MAX_DEPTH) return '[TOO_DEEP]'
   if (typeof value === 'string') {
-    if (STRUCTURE.has(spot.key) && walk.words.isProtocol(value)) return value
+    if (STRUCTURE.has(spot.key) && walk.memory.isProtocol(value)) return value
     return media(spot.key, value, spot.mime) ?? redactString(walk, value, spot)
   }
   if (typeof value === 'number') return redactNumber(walk, value, spot)
@@ -185,7 +188,7 @@ function redactValue(walk: Walk, value: unknown, spot: Spot): unknown {
   const entries: [string, unknown][] = []
   const used = new Set<string>()
   for (const [name, member] of Object.entries(record)) {
-    const nameFindings = walk.words.isCleanName(name) ? NOTHING : walk.redactor.find(name)
+    const nameFindings = walk.memory.isCleanName(name) ? NOTHING : walk.redactor.find(name)
     let safe = replace(name, nameFindings, walk.tag)
     for (let copy = 2; used.has(safe); copy++) safe = `${safe}#${copy}`
     used.add(safe)
@@ -229,6 +232,6 @@ export function redactBody(body: unknown, options?: RedactOptions & CallOptions)
 
 /** {@link redactBody} with a compiled redactor. */
 export function redactBodyWith(redactor: Redactor, body: unknown, call?: CallOptions): BodyRedaction {
-  const walk: Walk = { redactor, words: wordsOf(redactor), tag: redactor.tagger(call), findings: [] }
+  const walk: Walk = { redactor, memory: memoryOf(redactor), tag: redactor.tagger(call), findings: [] }
   return { body: redactValue(walk, parsed(body), WHOLE), findings: walk.findings }
 }
