@@ -2,6 +2,7 @@
 
 import { RefusedRead } from '../errors.ts'
 import { MAX_DEPTH, MAX_MEMBERS, type ScanProblem, scanObject } from './json-scan.ts'
+import { memo } from './memo.ts'
 
 /** One member of an object, with byte offsets into its source. */
 export interface JsonMember {
@@ -24,8 +25,7 @@ export interface JsonBody {
 
 export type JsonObject = Readonly<Record<string, unknown>>
 
-/** The policies of one request read the same bytes, one after the other. */
-const parsed = new WeakMap<Uint8Array, JsonBody>()
+const parsed = memo<JsonBody>('parsed')
 
 /**
  * Parses a body whose top level is an object. Duplicate keys are refused at every depth, escaped ones decoded before
@@ -34,10 +34,10 @@ const parsed = new WeakMap<Uint8Array, JsonBody>()
  * @throws {RefusedRead} `invalid_request`; the message may name a field, never a value.
  */
 export function parseJsonBody(bytes: Uint8Array): JsonBody {
-  const known = parsed.get(bytes)
+  const known = parsed.of(bytes)
   if (known !== undefined) return known
   const body = parseBytes(bytes)
-  parsed.set(bytes, body)
+  parsed.keep(bytes, body)
   return body
 }
 

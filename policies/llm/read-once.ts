@@ -1,6 +1,7 @@
 /** The policies of one request read the same body, one after the other: what one has understood serves the others. */
 
 import type { JsonBody } from './json.ts'
+import { memo } from './memo.ts'
 import type { LlmCall, Operation, Protocol } from './protocol.ts'
 
 interface Understood {
@@ -10,12 +11,12 @@ interface Understood {
 
 /** The same reading, which remembers the call of each body as long as somebody holds the body. A refusal is not kept. */
 export function readOnce(read: Protocol['read']): Protocol['read'] {
-  const known = new WeakMap<JsonBody, Understood>()
-  return (body, operation) => {
-    const before = known.get(body)
+  const understood = memo<Understood>('understood')
+  return (body: JsonBody, operation) => {
+    const before = understood.of(body)
     if (before !== undefined && isSame(before.operation, operation)) return before.call
     const call = read(body, operation)
-    known.set(body, { operation, call })
+    understood.keep(body, { operation, call })
     return call
   }
 }
