@@ -88,7 +88,9 @@ const UTF8 = { replyEncoding: 'utf8' } as const
 
 /** What is in flight leaves in so many parts, each of so many commands at least. */
 const BATCHES = 8
-const LEAST_BATCH = 4
+const LEAST_BATCH = 8
+/** For so many turns after one with several commands, the next is taken for one, too. */
+const CROWDED_TURNS = 4
 /** Milliseconds between attempts to connect. */
 const FIRST_RETRY_MS = 50
 const LAST_RETRY_MS = 1_000
@@ -105,6 +107,7 @@ export function connectRedis(config: RedisConfig, deps: ConnectionDeps): RedisCo
   let attempted = false
   let closed = false
   let corked = 0
+  let crowded = 0
   let lastError = 'not_connected'
   const time = createTiming(clock, name)
   const deadline = createDeadline(clock, config.command_timeout_ms)
@@ -209,25 +212,29 @@ export function connectRedis(config: RedisConfig, deps: ConnectionDeps): RedisCo
   }
 
   /**
-   * Commands of one turn of the event loop leave several at a time: the system call costs more than the command. But not
-   * all at once, so that Redis begins with the first while the last is made; and alone, a command leaves at once.
+   * Commands of one turn of the event loop leave together: the system call costs more than the command, and so does waking
+   * up Redis. But not too many at once, so that Redis begins with the first while the last is made; and when they come one
+   * by one, a command leaves at once.
    */
   function cork({ commandQueue, stream }: Redis): void {
     const inFlight = commandQueue.length
-    if (corked > 0) {
-      if (++corked > inFlight / BATCHES && corked > LEAST_BATCH) {
-        stream.uncork()
-        stream.cork()
-        corked = 1
-      }
-    } else if (inFlight > 0) {
-      corked = 1
+    if (corked === 0) {
+      if (crowded === 0 && inFlight === 0) return
       stream.cork()
       nextTick(() => {
+        crowded = Math.max(0, crowded - 1)
         corked = 0
         stream.uncork()
       })
+    } else {
+      crowded = CROWDED_TURNS
+      if (corked >= LEAST_BATCH && corked > inFlight / BATCHES) {
+        stream.uncork()
+        stream.cork()
+        corked = 0
+      }
     }
+    corked++
   }
 
   function ask<T>(
