@@ -9,7 +9,10 @@ import { encode, encodeText } from './msgpack-encode.ts'
 import { isOfEdge, type PluginServer, type Reply, shownMethod } from './server.ts'
 import { createStallWatch } from './stall.ts'
 
-/** Answers in one write at most: Kong's worker should not wait for many while it could go on with the first. */
+/**
+ * Requests of one connection that are begun, and answers that are written, in one turn of the event loop at most: Kong's
+ * worker and Redis should not wait for many while they could go on with the first.
+ */
 const TOGETHER = 4
 /** Between two sweeps, which are due every tenth of a second. */
 const STALLED_MS = 500
@@ -74,6 +77,8 @@ interface Connection {
    * for Kong takes a key `_method` of a table for a method.
    */
   shared: boolean | undefined
+  /** Requests that wait for their turn, oldest first. */
+  inbox: Request[]
   /** Answers of one turn of the event loop, which go out together. */
   outbox: Buffer[]
 }
@@ -93,6 +98,7 @@ export function createListener(options: ListenerOptions): Listener {
       partialSince: undefined,
       unanswered: new Set(),
       shared: undefined,
+      inbox: [],
       outbox: [],
     }
     connections.add(connection)
@@ -128,8 +134,14 @@ export function createListener(options: ListenerOptions): Listener {
     }
     // Of those who spoke before a stall many are gone, which shows when the sockets were looked at once more: what they
     // reserved would have nobody to settle it.
-    if (connection.shared && stall.recent) setImmediate(() => setImmediate(dispatchAll, connection, requests))
-    else dispatchAll(connection, requests)
+    if (connection.shared && stall.recent) setImmediate(() => setImmediate(enqueue, connection, requests))
+    else enqueue(connection, requests)
+  }
+
+  function enqueue(connection: Connection, requests: readonly Request[]): void {
+    const idle = connection.inbox.length === 0
+    connection.inbox.push(...requests)
+    if (idle) dispatchSome(connection)
   }
 
   function recognise(connection: Connection, { method }: Request): void {
@@ -137,8 +149,10 @@ export function createListener(options: ListenerOptions): Listener {
     if (connection.shared && !net.listening) connection.socket.write(GO_AWAY)
   }
 
-  function dispatchAll(connection: Connection, requests: readonly Request[]): void {
-    for (const request of requests) dispatch(connection, request)
+  function dispatchSome(connection: Connection): void {
+    const { inbox } = connection
+    if (inbox.length > TOGETHER) setImmediate(dispatchSome, connection)
+    for (const request of inbox.splice(0, TOGETHER)) dispatch(connection, request)
   }
 
   function dispatch(connection: Connection, request: Request): void {
@@ -196,6 +210,7 @@ export function createListener(options: ListenerOptions): Listener {
 
   function abort(connection: Connection): void {
     const waiting = [...connection.unanswered]
+    connection.inbox = []
     connection.unanswered.clear()
     unanswered -= waiting.length
     for (const { cancel } of waiting) cancel?.()

@@ -1,5 +1,6 @@
 /** `portcullis.Settle`: what `llm-edge` tells of requests that are over, many in one message (its `settle.lua`). */
 
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { PortcullisError } from '../../../policies/errors.ts'
 import type { Pipeline } from '../../../policies/pipeline.ts'
 import { publish } from '../../../policies/telemetry.ts'
@@ -9,6 +10,9 @@ import { readEnding } from '../ending.ts'
 import type { Host } from '../host.ts'
 import { CONTRACT_VERSION, isObject, readEntry } from '../shared-context.ts'
 import { RpcError } from './instances.ts'
+
+/** Records that are begun in one turn of the event loop: requests that wait for a decision should not wait for all. */
+const A_TURN = 16
 
 /** Starts a plugin with this config, which makes its pipeline known. */
 export type StartPlugin = (plugin: string, config: string) => void
@@ -35,24 +39,28 @@ export async function settleBatch(argument: unknown, host: Host, start: StartPlu
   publish('batch', () => ({ records: records.length }))
   for (const { plugin, config } of configs) start(plugin, config)
   const unknown: number[] = []
-  const settling = records.map(async (record, index) => {
+  const settling: Promise<void>[] = []
+  for (const [index, record] of records.entries()) {
+    if (index > 0 && index % A_TURN === 0) await nextTurn()
     const pipeline = host.pipelines.find(record.plugin, record.pluginId)
-    if (pipeline === undefined) {
-      unknown.push(index + 1)
-      return
-    }
-    try {
-      await settleOne(record, pipeline, host)
-    } catch (error) {
-      const code = error instanceof PortcullisError ? error.code : 'internal_error'
-      host.deps.logger.error('settlement fault', { plugin: record.plugin, code })
-      publish('fault', () => ({ where: `${record.plugin}.settle`, code }))
-    }
-  })
+    if (pipeline === undefined) unknown.push(index + 1)
+    else settling.push(settleSafely(record, pipeline, host))
+  }
   await Promise.all(settling)
   if (configs.length > 0 && unknown.length > 0)
     host.deps.logger.error('requests cannot be settled: their config is refused', { requests: unknown.length })
   return { unknown }
+}
+
+/** Never throws. */
+async function settleSafely(record: BatchRecord, pipeline: Pipeline, host: Host): Promise<void> {
+  try {
+    await settleOne(record, pipeline, host)
+  } catch (error) {
+    const code = error instanceof PortcullisError ? error.code : 'internal_error'
+    host.deps.logger.error('settlement fault', { plugin: record.plugin, code })
+    publish('fault', () => ({ where: `${record.plugin}.settle`, code }))
+  }
 }
 
 async function settleOne({ plugin, entry, seen }: BatchRecord, pipeline: Pipeline, host: Host): Promise<void> {

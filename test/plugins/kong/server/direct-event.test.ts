@@ -248,7 +248,7 @@ describe('an answer', () => {
 
   test('comes in time, whatever the plugin waits for, and others are not held up', async () => {
     const { access, open } = gates()
-    const { shared, instance, server, ended } = await start({ access, answerMs: 60 })
+    const { shared, instance, server, ended } = await start({ access, answerMs: 1_000 })
     shared.send(accessFrame(1, instance, { request_id: 'slow' }))
     await until(() => open.has('slow'))
     shared.send(accessFrame(2, instance, { request_id: 'quick' }))
@@ -262,6 +262,27 @@ describe('an answer', () => {
 })
 
 describe('a connection that requests share', () => {
+  test('begins a few of many in one turn of the event loop, so that others need not wait for all', async () => {
+    const steps: string[] = []
+    const { shared, instance } = await start({
+      async access(kong) {
+        const { request_id: id } = (await kong.ctx.shared.get(FACTS_KEY)) as { readonly request_id: string }
+        steps.push(id)
+      },
+    })
+    const ids = Array.from({ length: 11 }, (_, at) => at + 1)
+    const tick = (): void => {
+      steps.push('turn')
+      if (!ids.every((id) => steps.includes(String(id)))) setImmediate(tick)
+    }
+    setImmediate(tick)
+    shared.send(Buffer.concat(ids.map((id) => accessFrame(id, instance, { request_id: String(id) }))))
+    await Promise.all(ids.map((id) => shared.reply(id)))
+    expect(steps.filter((step) => step !== 'turn')).toEqual(ids.map(String))
+    const turns = steps.join(' ').split('turn')
+    expect(Math.max(...turns.map((turn) => turn.split(' ').filter(Boolean).length))).toBeLessThan(5)
+  })
+
   test('brings answers in the order in which they are there, several in one write', async () => {
     const { access, open } = gates()
     const { shared, instance, violations } = await start({ access })
