@@ -84,7 +84,8 @@ export const auditRecordSchema = {
     'portcullis.content.request.hash': hex('HMAC-SHA-256 of the request body.'),
     'portcullis.content.request.dropped': {
       enum: ['unreadable', 'too_large', 'redaction_failed', 'lost'],
-      description: 'Why it is not here although it was asked for; `lost`: the process that held it ended before the request.',
+      description:
+        'Why it is not here although it was asked for; `lost`: the process that held it ended before the request.',
     },
     'portcullis.content.response': {
       type: 'string',
