@@ -210,7 +210,10 @@ function _M.take_over(entry, ending)
     if not queue.busy then
       local ok, err = (_G.native_timer_at or ngx.timer.at)(GATHER_SECONDS, flush, socket)
       if not ok then
-        say("cannot settle the request ahead of its log phase: " .. tostring(err))
+        -- A worker that ends gives no timers any more, and then nothing is wrong.
+        if not ngx.worker.exiting() then
+          say("cannot settle the request ahead of its log phase: " .. tostring(err))
+        end
         return
       end
       queue.busy = true

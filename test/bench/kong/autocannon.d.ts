@@ -11,7 +11,7 @@ declare module 'autocannon' {
     readonly url: string
     readonly method: string
     readonly headers: Readonly<Record<string, string>>
-    readonly body: string
+    readonly requests: ReadonlyArray<{ readonly body: string }>
     readonly connections: number
     readonly duration: number
   }

@@ -9,6 +9,7 @@ const run = promisify(execFile)
 export interface LoadOptions {
   readonly url: string
   readonly key: string
+  /** `{{n}}` in it is another number in each request. */
   readonly body: string
   readonly connections: number
   readonly seconds: number
@@ -20,6 +21,9 @@ export interface Measured {
   readonly p50: number
   readonly p99: number
 }
+
+/** As in wrk.lua. */
+const DIFFERENT = 8192
 
 export const generator = spawnSync('wrk', ['-v']).error === undefined ? 'wrk' : 'autocannon'
 
@@ -44,7 +48,9 @@ async function withAutocannon({ url, key, body, connections, seconds }: LoadOpti
     url,
     method: 'POST',
     headers: { 'content-type': 'application/json', authorization: `Bearer ${key}` },
-    body,
+    requests: Array.from({ length: DIFFERENT }, (_, n) => ({
+      body: body.replaceAll('{{n}}', String(n).padStart(9, '0')),
+    })),
     connections,
     duration: seconds,
   })
