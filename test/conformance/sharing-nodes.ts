@@ -35,8 +35,9 @@ export async function startPluginServer(
       if (end === 'exited') return { status: request.reply?.status ?? 0, remaining: Number.NaN }
       if (end !== 'done') return { status: 0, remaining: Number.NaN }
       const entry = request.shared.get(entryKey('llm-token-limit')) as PluginEntry | undefined
-      const headers = JSON.parse(String(entry?.reply_headers ?? '[]')) as [string, string][]
-      const remaining = new Map(headers).get('x-ratelimit-remaining-requests')
+      const headers = JSON.parse(String(entry?.reply_headers ?? '[]')) as string[]
+      const at = headers.indexOf('x-ratelimit-remaining-requests')
+      const remaining = at === -1 ? undefined : headers[at + 1]
       answered(request, usage)
       if ((await worker.log(request, plugin)) !== 'done') return { status: 0, remaining: Number.NaN }
       settled++

@@ -34,7 +34,9 @@ interface Row extends Measured {
 const BODY = JSON.stringify({
   model: 'gpt-4o-mini',
   max_tokens: 256,
-  messages: [{ role: 'user', content: `Question {{n}}. ${'The quick brown fox jumps over the lazy dog. '.repeat(43)}` }],
+  messages: [
+    { role: 'user', content: `Question {{n}}. ${'The quick brown fox jumps over the lazy dog. '.repeat(43)}` },
+  ],
 })
 
 async function main(): Promise<void> {
