@@ -9,7 +9,7 @@ const run = promisify(execFile)
 export interface LoadOptions {
   readonly url: string
   readonly key: string
-  /** `{{n}}` in it is another number in each request. */
+  /** `{{words}}` in it are others in each request. */
   readonly body: string
   readonly connections: number
   readonly seconds: number
@@ -24,6 +24,11 @@ export interface Measured {
 
 /** As in wrk.lua. */
 const DIFFERENT = 8192
+const WORDS = 'the quick brown fox jumps over a lazy dog while nobody asks why this summary is shorter'.split(' ')
+
+function someWords(): string {
+  return Array.from({ length: 330 }, () => WORDS[Math.floor(Math.random() * WORDS.length)]).join(' ')
+}
 
 export const generator = spawnSync('wrk', ['-v']).error === undefined ? 'wrk' : 'autocannon'
 
@@ -48,9 +53,7 @@ async function withAutocannon({ url, key, body, connections, seconds }: LoadOpti
     url,
     method: 'POST',
     headers: { 'content-type': 'application/json', authorization: `Bearer ${key}` },
-    requests: Array.from({ length: DIFFERENT }, (_, n) => ({
-      body: body.replaceAll('{{n}}', String(n).padStart(9, '0')),
-    })),
+    requests: Array.from({ length: DIFFERENT }, () => ({ body: body.replaceAll('{{words}}', someWords) })),
     connections,
     duration: seconds,
   })

@@ -34,9 +34,7 @@ interface Row extends Measured {
 const BODY = JSON.stringify({
   model: 'gpt-4o-mini',
   max_tokens: 256,
-  messages: [
-    { role: 'user', content: `Question {{n}}. ${'The quick brown fox jumps over the lazy dog. '.repeat(43)}` },
-  ],
+  messages: [{ role: 'user', content: '{{words}}' }],
 })
 
 async function main(): Promise<void> {
@@ -140,7 +138,7 @@ function report(
     }))
   })
   console.log(
-    `load by ${generator}, upstream ${upstreamName}, prompts of about ${BODY.length} bytes, each another, one Kong worker, medians of all rounds`,
+    `load by ${generator}, upstream ${upstreamName}, prompts of about 2 KB, each of other words, one Kong worker, medians of all rounds`,
   )
   console.log('connections  requests/s  p50 ms  p99 ms  x limiter  RPC  Redis  plugins')
   for (const { connections, route, requestsPerSecond, p50, p99, toLimiter, rpc, redis } of table)

@@ -1,9 +1,22 @@
---- Sends JSON bodies that differ in a number, and prints what was measured as JSON on the last line.
+--- Sends JSON bodies of other words each, and prints what was measured as JSON on the last line.
 
 local body = assert(os.getenv("BENCH_BODY"))
 --- More than anybody remembers: a prompt that came before may cost less.
 local DIFFERENT = 8192
+local WORDS = {}
+for word in ([[the quick brown fox jumps over a lazy dog while nobody asks why this summary of quarterly figures should be
+  shorter than its translation into French or what the customer wrote about their order last week]]):gmatch("%a+") do
+  WORDS[#WORDS + 1] = word
+end
 local requests, turn = {}, 0
+
+local function some_words()
+  local picked = {}
+  for i = 1, 330 do
+    picked[i] = WORDS[math.random(#WORDS)]
+  end
+  return table.concat(picked, " ")
+end
 
 wrk.method = "POST"
 wrk.headers["content-type"] = "application/json"
@@ -11,7 +24,7 @@ wrk.headers["authorization"] = "Bearer " .. assert(os.getenv("BENCH_KEY"))
 
 function init()
   for i = 1, DIFFERENT do
-    requests[i] = wrk.format(nil, nil, nil, (body:gsub("{{n}}", ("%09d"):format(i))))
+    requests[i] = wrk.format(nil, nil, nil, (body:gsub("{{words}}", some_words)))
   end
 end
 
