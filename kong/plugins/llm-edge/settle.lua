@@ -6,7 +6,7 @@ local msgpack = require "MessagePack"
 local say = require "kong.plugins.llm-edge.say"
 
 local MAX_QUEUED, MAX_BATCH, MAX_BATCH_BYTES = 10000, 256, 1048576
-local GATHER_SECONDS, RETRY_SECONDS, GIVE_UP_SECONDS, TIMEOUT_MS = 0.01, 0.2, 60, 5000
+local GATHER_SECONDS, RETRY_SECONDS, GIVE_UP_SECONDS, TIMEOUT_MS = 0.02, 0.2, 60, 5000
 local TAKEN_OVER = { name = "llm-edge", handler = { log = function() end } }
 
 local _M = {}
