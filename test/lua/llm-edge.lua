@@ -65,6 +65,13 @@ check.case("what requests share is told anew once Kong knows it anew", function(
   check.equal(told({}).credential.fingerprint, "hash-of-11-bytes")
   credential = nil
   check.equal(told({}).credential, nil)
+  -- Of somebody whom Kong forgot nothing may be left for a request of nobody.
+  check.equal(told({ consumer = { id = "c-2" } }).consumer.id, "c-2")
+  request({})
+  collectgarbage()
+  collectgarbage()
+  local _, nobody = run({ route = route, service = service })
+  check.equal(nobody.consumer, nil)
 end)
 
 check.case("packs the names of a query, and none of its values", function()

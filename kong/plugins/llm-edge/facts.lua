@@ -98,12 +98,18 @@ local function know(consumer, credential, route, service)
   return { from = from, facts = facts, json = assert(cjson.encode(facts)) }
 end
 
+--- The very table that it was made of; of one that is gone nothing is left, which is not the same as none.
+local function is_of(part, from, entity_now)
+  return (part ~= nil) == (entity_now ~= nil) and from == entity_now
+end
+
 local function known_of(consumer, credential, route, service)
   local owner, id = credential or NOBODY, route and route.id or ""
   known[owner] = known[owner] or {}
   local found = known[owner][id]
-  local from = found and found.from
-  if not from or from.consumer ~= consumer or from.route ~= route or from.service ~= service then
+  local facts, from = found and found.facts, found and found.from
+  if not found or not is_of(facts.consumer, from.consumer, consumer) or not is_of(facts.route, from.route, route)
+    or not is_of(facts.service, from.service, service) then
     found = know(consumer, credential, route, service)
     known[owner][id] = found
   end
