@@ -283,6 +283,20 @@ describe('a connection that requests share', () => {
     expect(Math.max(...turns.map((turn) => turn.split(' ').filter(Boolean).length))).toBeLessThan(5)
   })
 
+  test('that ends begins none of those that still waited for their turn', async () => {
+    const { access, open } = gates()
+    const { shared, instance, server, ended } = await start({ access })
+    const ids = Array.from({ length: 40 }, (_, at) => at + 1)
+    shared.send(Buffer.concat(ids.map((id) => accessFrame(id, instance, { request_id: String(id) }))))
+    await until(() => open.size > 0)
+    shared.socket.destroy()
+    await until(() => server.openEvents === 0)
+    // Turns enough for all of them, had they been kept.
+    for (let turn = 0; turn < ids.length; turn++) await new Promise((resolve) => setImmediate(resolve))
+    expect(server.openEvents).toBe(0)
+    expect(ended.map(({ how }) => how)).toEqual(Array.from({ length: open.size }, () => 'disconnected'))
+  })
+
   test('brings answers in the order in which they are there, several in one write', async () => {
     const { access, open } = gates()
     const { shared, instance, violations } = await start({ access })
