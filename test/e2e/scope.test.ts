@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { withScope } from '../conformance/gateway-form.ts'
+import { inOne, type NamedConfig, withScope } from '../conformance/gateway-form.ts'
 import { type ScopeGateway, type ScopeSetup, scopeConformance } from '../conformance/scope.ts'
 import { scopeRandom } from '../conformance/scope-random.ts'
 import { AUDIENCE, ISSUER, type IssuerKey, makeKey, sign } from '../support/jwks/issuer.ts'
@@ -7,29 +7,34 @@ import { type JwksServer, startJwksServer } from '../support/jwks/server.ts'
 import { type Model, startModel } from '../support/model/index.ts'
 import { chat, codeOf, type Reply } from './support/ask.ts'
 import { kongMissing, startKong } from './support/host.ts'
-import type { Kong, PluginConfig } from './support/kong.ts'
-import { ANONYMOUS_OR_KEY, AUTH, configOf, ENV, guarded, guardedBy, KEY } from './support/scope-config.ts'
+import type { Kong } from './support/kong.ts'
+import {
+  ANONYMOUS_OR_KEY,
+  AUTH,
+  configOf,
+  ENV,
+  guarded,
+  guardedByAll,
+  KEY,
+  scopeRoutes,
+} from './support/scope-config.ts'
 
-/** @param form what decides: the plugin and its config */
-function scopeKong(form: (scope: object) => PluginConfig): (setup: ScopeSetup) => Promise<ScopeGateway> {
+/** @param form what decides */
+function scopeKong(form: (scope: object) => readonly NamedConfig[]): (setup: ScopeSetup) => Promise<ScopeGateway> {
   return async ({ upstreamUrl, scope, tags }) => {
-    const plugins = guardedBy(form(scope), ...AUTH)
-    const routes = [
-      { name: 'llm', path: '/', strip: false, plugins },
-      { name: 'strip', path: '/strip', strip: true, plugins },
-    ]
+    const routes = scopeRoutes(guardedByAll(form(scope), ...AUTH))
     const kong = await startKong({ config: configOf(upstreamUrl, routes, tags) })
     return { baseUrl: kong.url, key: KEY, stop: () => kong.stop() }
   }
 }
 
-const startScopeKong = scopeKong((config) => ({ name: 'llm-scope', config }))
+const startScopeKong = scopeKong((config) => [{ name: 'llm-scope', config }])
 
 describe.skipIf(kongMissing)('on a real Kong', () => {
   scopeConformance('Kong', startScopeKong)
   scopeConformance(
     'Kong with llm-gateway',
-    scopeKong((scope) => ({ name: 'llm-gateway', config: withScope(scope) })),
+    scopeKong((scope) => inOne(withScope(scope))),
   )
   scopeRandom('Kong', startScopeKong)
 

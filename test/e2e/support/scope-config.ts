@@ -30,7 +30,21 @@ export function guarded(scope: object, ...plugins: readonly PluginConfig[]): Plu
 
 /** @param judge decides on scopes, and must have done so */
 export function guardedBy(judge: PluginConfig, ...plugins: readonly PluginConfig[]): PluginConfig[] {
-  return [...plugins, { name: 'llm-edge' }, judge, { name: 'llm-guard', config: { require: [judge.name] } }]
+  return guardedByAll([judge], ...plugins)
+}
+
+/** @param judges each must have decided */
+export function guardedByAll(judges: readonly PluginConfig[], ...plugins: readonly PluginConfig[]): PluginConfig[] {
+  const guard = { name: 'llm-guard', config: { require: judges.map(({ name }) => name) } }
+  return [...plugins, { name: 'llm-edge' }, ...judges, guard]
+}
+
+/** What the scenarios of scopes ask: `/...` as it came, `/strip/...` without the prefix. */
+export function scopeRoutes(plugins: readonly PluginConfig[]): readonly Route[] {
+  return [
+    { name: 'llm', path: '/', strip: false, plugins },
+    { name: 'strip', path: '/strip', strip: true, plugins },
+  ]
 }
 
 interface Route {

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { asSingles, inOne, withScope } from '../../conformance/gateway-form.ts'
 import { scopeConformance } from '../../conformance/scope.ts'
 import { createAuditFile } from './support/audit.ts'
 import { startScopeGateway } from './support/scope-gateway.ts'
@@ -67,4 +68,10 @@ describe('llm-gateway', () => {
   })
 })
 
-scopeConformance('Express Gateway 1.16 with llm-gateway', (setup) => startScopeGateway(setup, true))
+for (const [name, form] of [
+  ['llm-gateway', inOne],
+  ['the single policies', asSingles],
+] as const)
+  scopeConformance(`Express Gateway 1.16 with ${name}`, (setup) =>
+    startScopeGateway(setup, (scope) => form(withScope(scope))),
+  )

@@ -1,24 +1,29 @@
 /** A real Express Gateway that asks for a key and judges scopes, with and without `stripPath`. */
 
 import { init } from '../../../../plugins/express-gateway/index.ts'
-import { withScope } from '../../../conformance/gateway-form.ts'
+import type { NamedConfig } from '../../../conformance/gateway-form.ts'
 import type { ScopeGateway, ScopeSetup } from '../../../conformance/scope.ts'
 import { startGateway } from './gateway.ts'
 
-/** @param inOne whether `llm-gateway` judges, with keys and an audit log around the scopes */
+const alone: ScopeForm = (config) => [{ name: 'llm-scope', config }]
+
+export type ScopeForm = (scope: object) => readonly NamedConfig[]
+
+/** @param form what judges; default: `llm-scope` alone */
 export async function startScopeGateway(
   { upstreamUrl, scope, tags }: ScopeSetup,
-  inOne = false,
+  form: ScopeForm = alone,
 ): Promise<ScopeGateway> {
-  const judge = inOne ? { 'llm-gateway': { action: withScope(scope) } } : { 'llm-scope': { action: scope } }
-  const judged = [{ 'llm-key': null }, { 'key-auth': null }, judge]
+  const judges = form(scope)
+  const steps = judges.map(({ name, config }) => ({ [name]: { action: config } }))
+  const judged = [{ 'llm-key': null }, { 'key-auth': null }, ...steps]
   const gateway = await startGateway({
     plugin: init,
     consumers: [{ username: 'ada', tags }],
     config: {
       apiEndpoints: { strip: { host: '*', paths: '/strip/*' }, llm: { host: '*', paths: '/*' } },
       serviceEndpoints: { model: { url: upstreamUrl } },
-      policies: ['llm-key', 'key-auth', ...Object.keys(judge), 'proxy'],
+      policies: ['llm-key', 'key-auth', ...judges.map(({ name }) => name), 'proxy'],
       pipelines: {
         strip: {
           apiEndpoints: ['strip'],
