@@ -199,11 +199,18 @@ describe.skipIf(kongMissing).each([
   })
 
   test('shows nothing to `portcullis check` at its Admin API', async () => {
-    const out: string[] = []
-    const io = { out: (text: string) => void out.push(text), err: (text: string) => void out.push(text), env: {} }
-    const code = await run(['check', `http://127.0.0.1:${ADMIN_PORT}`, '--fail-on', 'note'], io)
-    expect(out.join('')).toBe('no findings\n')
-    expect(code).toBe(0)
+    async function check(...args: readonly string[]): Promise<{ readonly code: number; readonly said: string }> {
+      const out: string[] = []
+      const io = { out: (text: string) => void out.push(text), err: (text: string) => void out.push(text), env: {} }
+      const code = await run(['check', `http://127.0.0.1:${ADMIN_PORT}`, '--fail-on', 'note', ...args], io)
+      return { code, said: out.join('') }
+    }
+    const variables = new URL('../../kong/kong.env', import.meta.url).pathname
+    expect(await check('--strict', '--env', variables)).toEqual({ code: 0, said: 'no findings\n' })
+    // A Kong that runs the plugin server itself does not tell its variables.
+    const alone = await check()
+    expect(alone.said).toMatch(/^no findings, \d+ rules NOT JUDGED\nNOT JUDGED: plugin-server, .*\n.*GET \/ is 500/)
+    expect(alone.code).toBe(0)
   })
 
   test('sends nothing to an upstream whose certificate nobody trusts', async () => {

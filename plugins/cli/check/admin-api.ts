@@ -3,7 +3,8 @@
 import { PortcullisError } from '../../../policies/errors.ts'
 import { MAX_FILE_BYTES, type Places } from './document.ts'
 import { EntityCollector, type KongConfig } from './entities.ts'
-import { isRaw, type Raw, rawList, text } from './place.ts'
+import { type Environment, environmentOf } from './environment.ts'
+import { isRaw, memberAt, type Raw, rawList, text } from './place.ts'
 
 const MAX_PAGES = 1000
 const PAGE_SIZE = 1000
@@ -41,6 +42,23 @@ export async function readAdminApi(admin: AdminApi, places: Places): Promise<Kon
   for (const [path, type] of Object.entries(CREDENTIAL_PATHS))
     for (const raw of await lists(path, true)) collector.credential(type, raw, raw.consumer)
   return collector.finish(false)
+}
+
+/** The settings with which the node that answers was started, or why they are not to be known. */
+export type Settings = { readonly environment: Environment } | { readonly whyUnknown: string }
+
+/** Kong 3.9 answers 500 as long as it runs a plugin server itself. @throws as {@link readAdminApi} does. */
+export async function readSettings(admin: AdminApi): Promise<Settings> {
+  const base = baseOf(admin.url)
+  const reply = await get(base, '', admin.headers)
+  const configuration = memberAt(parsed(await bounded(reply, '')), 'configuration')
+  if (!reply.ok || !isRaw(configuration))
+    return {
+      whyUnknown: `the Admin API does not tell the variables of Kong (GET / is ${reply.status}, as it is in Kong 3.9 with a plugin server that Kong started)`,
+    }
+  if (configuration.role === 'control_plane')
+    return { whyUnknown: 'a control plane does not know the variables of the data planes' }
+  return { environment: environmentOf(configuration, base.href) }
 }
 
 function baseOf(url: string): URL {
@@ -86,18 +104,21 @@ async function readPage(
   headers: AdminApi['headers'],
   optional: boolean,
 ): Promise<Raw | undefined> {
-  let reply: Response
-  try {
-    reply = await fetch(url, { headers, redirect: 'error', signal: AbortSignal.timeout(TIMEOUT_MS) })
-  } catch (error) {
-    throw unreachable(path, whyUnanswered(error))
-  }
+  const reply = await get(url, path, headers)
   // The list of a plugin that Kong has not loaded.
   if (reply.status === 404 && optional) return undefined
   if (!reply.ok) throw unreachable(path, `status ${reply.status}`)
   const page = parsed(await bounded(reply, path))
   if (!isRaw(page) || !Array.isArray(page.data)) throw unreachable(path, 'the answer is no list of an Admin API')
   return page
+}
+
+async function get(url: URL, path: string, headers: AdminApi['headers']): Promise<Response> {
+  try {
+    return await fetch(url, { headers, redirect: 'error', signal: AbortSignal.timeout(TIMEOUT_MS) })
+  } catch (error) {
+    throw unreachable(path, whyUnanswered(error))
+  }
 }
 
 /** Such as ECONNREFUSED, or what is wrong with a certificate; never the message, which may quote a header. */

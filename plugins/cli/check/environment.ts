@@ -1,10 +1,11 @@
-/** The KONG_* variables of a node, from an environment file or a compose file. */
+/** The KONG_* variables of a node, from an environment file, a compose file, a kong.conf or a running node. */
 
+import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { PortcullisError } from '../../../policies/errors.ts'
 import { Places, readDocument } from './document.ts'
-import { isRaw, type Place, rawList, strings, text } from './place.ts'
+import { isRaw, type Place, type Raw, rawList, strings, text } from './place.ts'
 
 export interface Variable {
   readonly value: string
@@ -16,12 +17,62 @@ export interface Environment {
   readonly variables: ReadonlyMap<string, Variable>
 }
 
-/** @throws {PortcullisError} `unreadable_file` when it cannot be read, or sets nothing for Kong. */
-export async function readEnvironment(path: string): Promise<Environment> {
+/** What is looked for beside a configuration, as Kong takes them: a variable wins over kong.conf. */
+const BESIDE = ['kong.conf', 'kong.env']
+
+/** Those in the folders of configurations that say something to Kong. @throws as {@link readEnvironments} does. */
+export async function readEnvironmentsBeside(
+  configurations: readonly string[],
+): Promise<{ readonly environment?: Environment; readonly files: readonly string[] }> {
+  const folders = new Set(configurations.map((path) => dirname(path)))
+  const paths = [...folders].flatMap((folder) => BESIDE.map((name) => join(folder, name)))
+  const read = await Promise.all(paths.filter((path) => existsSync(path)).map((path) => readEnvironment(path)))
+  const saying = read.filter(setsSomething)
+  const environment = together(saying)
+  return { files: saying.map(({ file }) => file), ...(environment === undefined ? {} : { environment }) }
+}
+
+/**
+ * Several together: what is named later wins.
+ *
+ * @throws {PortcullisError} `unreadable_file` when one cannot be read, or sets nothing for Kong.
+ */
+export async function readEnvironments(paths: readonly string[]): Promise<Environment | undefined> {
+  const read = await Promise.all(paths.map((path) => readEnvironment(path)))
+  for (const environment of read)
+    if (!setsSomething(environment))
+      throw new PortcullisError('unreadable_file', `${environment.file}: sets no variable KONG_*`)
+  return together(read)
+}
+
+function together(read: readonly Environment[]): Environment | undefined {
+  const [first] = read
+  if (first === undefined) return undefined
+  return { file: first.file, variables: new Map(read.flatMap(({ variables }) => [...variables])) }
+}
+
+function setsSomething({ variables }: Environment): boolean {
+  return [...variables.keys()].some((name) => name.startsWith('KONG_'))
+}
+
+/** The settings of a running Kong, named as its variables are; those that nobody set have its defaults. */
+export function environmentOf(settings: Raw, file: string): Environment {
+  const variables = new Map<string, Variable>()
+  for (const [name, value] of Object.entries(settings)) {
+    const shown = Array.isArray(value) ? strings(value).join(',') : value
+    if (typeof shown === 'string' || typeof shown === 'number' || typeof shown === 'boolean')
+      variables.set(variableOf(name), { value: String(shown), place: { file } })
+  }
+  return { file, variables }
+}
+
+async function readEnvironment(path: string): Promise<Environment> {
   const content = await readText(path)
-  const variables = /\.ya?ml$|\.json$/i.test(path) ? await fromCompose(content, path) : fromLines(content, path)
-  if (![...variables.keys()].some((name) => name.startsWith('KONG_')))
-    throw new PortcullisError('unreadable_file', `${path}: sets no variable KONG_*`)
+  const variables = /\.ya?ml$|\.json$/i.test(path)
+    ? await fromCompose(content, path)
+    : /\.conf$/i.test(path)
+      ? fromKongConf(content, path)
+      : fromLines(content, path)
   return { file: path, variables }
 }
 
@@ -33,6 +84,22 @@ function fromLines(content: string, file: string): Map<string, Variable> {
       variables.set(name, { value: unquoted(value.trim()), place: { file, line: index + 1 } })
   }
   return variables
+}
+
+/** As Kong reads it: `name = value`, and a comment behind a `#` that no backslash stands before. */
+function fromKongConf(content: string, file: string): Map<string, Variable> {
+  const variables = new Map<string, Variable>()
+  for (const [index, line] of content.split(/\r?\n/).entries()) {
+    const [, name, value] = /^\s*(\w+)\s*=\s*(.*)$/.exec(line) ?? []
+    if (name === undefined || value === undefined) continue
+    const uncommented = value.replace(/(?<!\\)#.*$/, '').replaceAll('\\#', '#')
+    variables.set(variableOf(name), { value: uncommented.trim(), place: { file, line: index + 1 } })
+  }
+  return variables
+}
+
+function variableOf(setting: string): string {
+  return `KONG_${setting.toUpperCase()}`
 }
 
 async function fromCompose(content: string, file: string): Promise<Map<string, Variable>> {

@@ -1,23 +1,41 @@
 /** Findings as text, as JSON, and as a table of the rules. */
 
+import type { Gap } from './gaps.ts'
 import type { Place } from './place.ts'
 import { type Finding, type Rule, SEVERITIES, type Severity } from './rule.ts'
 
-export function asText(findings: readonly Finding[], whole: boolean): string {
+/** What was found, and what nobody could look at. */
+export interface Outcome {
+  readonly findings: readonly Finding[]
+  readonly gaps: readonly Gap[]
+  /** Where the variables came from that nobody named. */
+  readonly beside: readonly string[]
+}
+
+export function asText({ findings, gaps, beside }: Outcome, whole: boolean): string {
   const open = findings.filter(({ acknowledged }) => !acknowledged)
   const lines = open.flatMap(({ rule, place, what }) => [
     `${placeText(place)}: ${rule.severity} [${rule.id}] ${what}`,
     ...(whole ? [`    why: ${rule.why}`] : []),
     `    fix: ${rule.fix}`,
   ])
-  return [...lines, summaryText(findings), ''].join('\n')
+  const taken = beside.length > 0 ? [`variables: ${beside.join(', ')} (--env names others, --no-env none)`] : []
+  return [...lines, summaryText(findings, gaps), ...taken, ...gapLines(gaps), ''].join('\n')
+}
+
+export function gapLines(gaps: readonly Gap[]): readonly string[] {
+  return gaps.flatMap(({ rules, why, fix }) => [
+    `NOT JUDGED: ${rules.map(({ id }) => id).join(', ')}`,
+    `    why: ${why}`,
+    `    fix: ${fix}`,
+  ])
 }
 
 function placeText({ file, line }: Place): string {
   return line === undefined ? file : `${file}:${line}`
 }
 
-function summaryText(findings: readonly Finding[]): string {
+function summaryText(findings: readonly Finding[], gaps: readonly Gap[]): string {
   const counts = countsOf(findings)
   const parts = SEVERITIES.filter((severity) => counts[severity] > 0).map((severity) =>
     plural(counts[severity], severity),
@@ -26,6 +44,7 @@ function summaryText(findings: readonly Finding[]): string {
   return [
     ...(parts.length === 0 ? ['no findings'] : parts),
     ...(acknowledged > 0 ? [`${acknowledged} acknowledged`] : []),
+    ...(gaps.length > 0 ? [`${plural(gaps.flatMap(({ rules }) => rules).length, 'rule')} NOT JUDGED`] : []),
   ].join(', ')
 }
 
@@ -39,7 +58,7 @@ function countsOf(findings: readonly Finding[]): Record<Severity, number> {
   return counts
 }
 
-export function asJson(findings: readonly Finding[]): string {
+export function asJson({ findings, gaps, beside }: Outcome): string {
   const shown = findings.map(({ rule, place, what, acknowledged }) => ({
     rule: rule.id,
     severity: rule.severity,
@@ -50,7 +69,9 @@ export function asJson(findings: readonly Finding[]): string {
     fix: rule.fix,
     acknowledged,
   }))
-  return `${JSON.stringify({ version: 1, summary: countsOf(findings), findings: shown }, undefined, 2)}\n`
+  const notJudged = gaps.map(({ rules, why, fix }) => ({ rules: rules.map(({ id }) => id), why, fix }))
+  const report = { version: 1, summary: countsOf(findings), findings: shown, notJudged, variablesBeside: beside }
+  return `${JSON.stringify(report, undefined, 2)}\n`
 }
 
 /** Markdown, for the documentation. */

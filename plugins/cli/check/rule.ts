@@ -7,6 +7,9 @@ import type { Site } from './site.ts'
 export const SEVERITIES = ['error', 'warning', 'note'] as const
 export type Severity = (typeof SEVERITIES)[number]
 
+/** What a configuration does not say by itself: the variables of Kong, and routes and services of other files. */
+export type Need = 'variables' | 'routes'
+
 export interface Rule {
   /** Stable: it stands in `--ignore` and in tags. */
   readonly id: string
@@ -16,6 +19,8 @@ export interface Rule {
   /** What can happen. */
   readonly why: string
   readonly fix: string
+  /** Without it, finding nothing means nothing. */
+  readonly needs?: Need
   find(site: Site): Iterable<Hit>
 }
 

@@ -2,9 +2,11 @@
 
 import { createHash } from 'node:crypto'
 import { VERSION } from '../../version.ts'
+import type { Gap } from './gaps.ts'
+import type { Outcome } from './report.ts'
 import type { Finding, Rule } from './rule.ts'
 
-export function asSarif(findings: readonly Finding[], rules: readonly Rule[]): string {
+export function asSarif({ findings, gaps }: Outcome, rules: readonly Rule[]): string {
   const log = {
     $schema: 'https://json.schemastore.org/sarif-2.1.0.json',
     version: '2.1.0',
@@ -13,12 +15,21 @@ export function asSarif(findings: readonly Finding[], rules: readonly Rule[]): s
         tool: {
           driver: { name: 'portcullis check', version: VERSION, semanticVersion: VERSION, rules: rules.map(describe) },
         },
+        invocations: [{ executionSuccessful: true, toolConfigurationNotifications: gaps.flatMap(notificationsOf) }],
         columnKind: 'utf16CodeUnits',
         results: findings.map((finding) => resultOf(finding, rules)),
       },
     ],
   }
   return `${JSON.stringify(log, undefined, 2)}\n`
+}
+
+function notificationsOf({ rules, why, fix }: Gap): readonly object[] {
+  return rules.map(({ id }) => ({
+    level: 'warning',
+    message: { text: `Not judged: ${id}. Why: ${why}. ${fix}` },
+    associatedRule: { id },
+  }))
 }
 
 function describe({ id, title, why, fix, severity }: Rule): object {

@@ -3,16 +3,19 @@
 import { readFile, stat } from 'node:fs/promises'
 import { type Command, Option } from 'commander'
 import { PortcullisError } from '../../../policies/errors.ts'
+import type { AdminApi } from '../check/admin-api.ts'
 import type { Places } from '../check/document.ts'
 import type { KongConfig } from '../check/entities.ts'
 import type { Environment } from '../check/environment.ts'
 import { EXIT, type Finish, type Io } from '../io.ts'
 
 interface CheckOptions {
-  readonly env: readonly string[]
+  /** False: none, and none of those beside the configuration. */
+  readonly env: readonly string[] | false
   readonly format: 'text' | 'json' | 'sarif'
   readonly json?: true
   readonly failOn: 'error' | 'warning' | 'note'
+  readonly strict?: true
   readonly ignore: readonly string[]
   readonly allRoutes?: true
   readonly explain?: true
@@ -31,10 +34,11 @@ export function addCheck(program: Command, io: Io, finish: Finish): void {
     )
     .option(
       '--env <file>',
-      'variables of the nodes: an environment file or a compose file; may be given again',
+      'variables of the nodes: an environment file, a compose file or a kong.conf; may be given again. Default: kong.conf and kong.env beside the configuration, or what the Admin API tells',
       collect,
       [],
     )
+    .option('--no-env', 'judge without variables of the nodes')
     .addOption(new Option('--format <format>', 'how to print').choices(['text', 'json', 'sarif']).default('text'))
     .option('--json', 'the same as --format json')
     .addOption(
@@ -42,6 +46,7 @@ export function addCheck(program: Command, io: Io, finish: Finish): void {
         .choices(['error', 'warning', 'note'])
         .default('warning'),
     )
+    .option('--strict', 'end with 1 also when a rule could not be judged')
     .option('--ignore <rule>', 'leave a rule out; may be given again', collect, [])
     .option('--all-routes', 'judge every route, not only those that lead to a model')
     .option('--explain', 'say also why each finding matters')
@@ -53,21 +58,30 @@ export function addCheck(program: Command, io: Io, finish: Finish): void {
     .action(async (sources: readonly string[], options: CheckOptions) => finish(await check(sources, options, io)))
 }
 
-function collect(value: string, before: readonly string[]): readonly string[] {
-  return [...before, value]
+function collect(value: string, before: readonly string[] | false): readonly string[] {
+  return [...(before || []), value]
 }
 
 async function check(sources: readonly string[], options: CheckOptions, io: Io) {
-  const [{ RULES }, { Places }, { createSite }, { audit, isAtLeast }, report, { loadJudge }, { createRedactor }] =
-    await Promise.all([
-      import('../check/rules/index.ts'),
-      import('../check/document.ts'),
-      import('../check/site.ts'),
-      import('../check/collect.ts'),
-      import('../check/report.ts'),
-      import('../check/policies.ts'),
-      import('../../../policies/redaction/index.ts'),
-    ])
+  const [
+    { RULES },
+    { Places },
+    { createSite },
+    { audit, isAtLeast },
+    { gapsOf },
+    report,
+    { loadJudge },
+    { createRedactor },
+  ] = await Promise.all([
+    import('../check/rules/index.ts'),
+    import('../check/document.ts'),
+    import('../check/site.ts'),
+    import('../check/collect.ts'),
+    import('../check/gaps.ts'),
+    import('../check/report.ts'),
+    import('../check/policies.ts'),
+    import('../../../policies/redaction/index.ts'),
+  ])
   if (options.listRules) {
     io.out(`${report.rulesTable(RULES)}\n`)
     return EXIT.ok
@@ -77,8 +91,9 @@ async function check(sources: readonly string[], options: CheckOptions, io: Io) 
   if (sources.length === 0) throw new PortcullisError('no_source', 'name a declarative file or the URL of an Admin API')
 
   const places = new Places()
-  const config = await readConfig(sources, places, io)
-  const environment = await readEnvironments(options.env)
+  const admin = adminOf(sources, io)
+  const config = await (admin === undefined ? readFiles(sources, places) : readAdmin(admin, places))
+  const { environment, beside, whyUnknown } = await findVariables(sources, admin, options.env)
   const redactor = createRedactor({ families: ['secret'] })
   const site = createSite(config, {
     now: Date.now(),
@@ -91,23 +106,58 @@ async function check(sources: readonly string[], options: CheckOptions, io: Io) 
   // Names come from the configuration: one may be a secret, or move the cursor of a terminal.
   const shown = (value: string) => redactor.redact(value).text.replace(/\p{Cc}/gu, '?')
   const findings = audit(site, rules, shown)
+  const gaps = gapsOf(site, rules, whyUnknown)
+  const outcome = { findings, gaps, beside }
 
   const format = options.json ? 'json' : options.format
-  if (format === 'json') io.out(report.asJson(findings))
-  else if (format === 'sarif') io.out((await import('../check/sarif.ts')).asSarif(findings, RULES))
-  else io.out(report.asText(findings, options.explain === true))
+  if (format === 'text') io.out(report.asText(outcome, options.explain === true))
+  else {
+    io.out(format === 'json' ? report.asJson(outcome) : (await import('../check/sarif.ts')).asSarif(outcome, RULES))
+    // Machines read the one, and people the other.
+    for (const line of report.gapLines(gaps)) io.err(`${line}\n`)
+  }
   const failing = findings.some(({ rule, acknowledged }) => !acknowledged && isAtLeast(rule.severity, options.failOn))
-  return failing ? EXIT.findings : EXIT.ok
+  return failing || (options.strict && gaps.length > 0) ? EXIT.findings : EXIT.ok
 }
 
-async function readConfig(sources: readonly string[], places: Places, io: Io): Promise<KongConfig> {
-  const urls = sources.filter((source) => /^https?:\/\//i.test(source))
-  const [url] = urls
-  if (url !== undefined) {
-    if (sources.length > 1) throw new PortcullisError('mixed_sources', 'give either files or one Admin API')
-    const { readAdminApi } = await import('../check/admin-api.ts')
-    return readAdminApi({ url, headers: adminHeaders(io.env[ADMIN_HEADER]) }, places)
+/** Undefined where files are to be judged. */
+function adminOf(sources: readonly string[], io: Io): AdminApi | undefined {
+  const url = sources.find((source) => /^https?:\/\//i.test(source))
+  if (url === undefined) return undefined
+  if (sources.length > 1) throw new PortcullisError('mixed_sources', 'give either files or one Admin API')
+  return { url, headers: adminHeaders(io.env[ADMIN_HEADER]) }
+}
+
+async function readAdmin(admin: AdminApi, places: Places): Promise<KongConfig> {
+  const { readAdminApi } = await import('../check/admin-api.ts')
+  return readAdminApi(admin, places)
+}
+
+interface Variables {
+  readonly environment?: Environment | undefined
+  /** Files that nobody named. */
+  readonly beside: readonly string[]
+  readonly whyUnknown: string
+}
+
+async function findVariables(
+  sources: readonly string[],
+  admin: AdminApi | undefined,
+  named: CheckOptions['env'],
+): Promise<Variables> {
+  const { readEnvironments, readEnvironmentsBeside } = await import('../check/environment.ts')
+  const none = { beside: [], whyUnknown: 'no variables of Kong are known' }
+  if (named === false) return none
+  if (named.length > 0) return { ...none, environment: await readEnvironments(named) }
+  if (admin !== undefined) {
+    const { readSettings } = await import('../check/admin-api.ts')
+    return { ...none, ...(await readSettings(admin)) }
   }
+  const { files, environment } = await readEnvironmentsBeside(sources)
+  return { ...none, beside: files, environment }
+}
+
+async function readFiles(sources: readonly string[], places: Places): Promise<KongConfig> {
   const [{ readDeclarative }, { MAX_FILE_BYTES, readDocument }] = await Promise.all([
     import('../check/declarative.ts'),
     import('../check/document.ts'),
@@ -138,12 +188,4 @@ function adminHeaders(header: string | undefined): Readonly<Record<string, strin
   if (name === undefined || value === undefined)
     throw new PortcullisError('bad_admin_header', `${ADMIN_HEADER} must read "Name: value"`)
   return { [name]: value }
-}
-
-async function readEnvironments(paths: readonly string[]): Promise<Environment | undefined> {
-  const { readEnvironment } = await import('../check/environment.ts')
-  const read = await Promise.all(paths.map((path) => readEnvironment(path)))
-  const [first] = read
-  if (first === undefined) return undefined
-  return { file: first.file, variables: new Map(read.flatMap(({ variables }) => [...variables])) }
 }

@@ -28,6 +28,7 @@ export const httpAllowed: Rule = {
   title: 'A route that takes requests in clear text',
   why: 'Keys and prompts can be read on the way. Kong’s default for `protocols` is http and https.',
   fix: 'Set `protocols: [https]` on the route. Behind a load balancer that ends TLS, list its addresses in KONG_TRUSTED_IPS, so that Kong believes its X-Forwarded-Proto.',
+  needs: 'routes',
   *find({ routes }) {
     for (const view of known(routes))
       if (protocolsOf(view.route).includes('http'))
@@ -43,6 +44,7 @@ export const protocolUnmetered: Rule = {
   title: 'A protocol that the pack cannot meter',
   why: 'gRPC, WebSockets and raw connections pass without being understood, so without a limit, a scope or a record.',
   fix: 'Serve models on http and https routes only, and leave llm-edge’s `refuse_upgrade` on.',
+  needs: 'routes',
   *find({ routes }) {
     for (const view of known(routes)) {
       const { route, views } = view
@@ -71,6 +73,7 @@ export const upstreamInClear: Rule = {
   title: 'The upstream is reached in clear text over a public network',
   why: 'The provider’s key and every prompt can be read on the way.',
   fix: 'Give the service an https URL. A model on the inside may stay on http: use an inside name or address.',
+  needs: 'routes',
   *find({ routes }) {
     for (const view of known(routes)) {
       const { service } = view.route
@@ -88,6 +91,7 @@ export const upstreamUnverified: Rule = {
   title: 'The upstream’s certificate is not checked',
   why: 'Kong does not check it unless told to: whoever can redirect the connection gets the provider’s key and the prompts.',
   fix: 'Set `tls_verify: true` on the service, and the variables KONG_NGINX_PROXY_PROXY_SSL_... of kong/kong.env.',
+  needs: 'routes',
   *find({ routes, environment }) {
     const everywhere = environment?.variables.get('KONG_NGINX_PROXY_PROXY_SSL_VERIFY')?.value === 'on'
     for (const view of known(routes)) {

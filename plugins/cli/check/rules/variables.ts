@@ -27,7 +27,14 @@ export function pluginServerVariable(name: string, what: 'SOCKET' | 'START_CMD' 
   return `KONG_PLUGINSERVER_${name.toUpperCase().replaceAll('-', '_')}_${what}`
 }
 
-/** A rule about variables finds nothing where none were given. */
-export function about(rule: Omit<Rule, 'find'>, find: (environment: Environment, site: Site) => Iterable<Hit>): Rule {
-  return { ...rule, find: (site) => (site.environment === undefined ? [] : find(site.environment, site)) }
+/** A rule about variables finds nothing where none are known, and is then told of as not judged. */
+export function about(
+  rule: Omit<Rule, 'find' | 'needs'>,
+  find: (environment: Environment, site: Site) => Iterable<Hit>,
+): Rule {
+  return {
+    ...rule,
+    needs: 'variables',
+    find: (site) => (site.environment === undefined ? [] : find(site.environment, site)),
+  }
 }

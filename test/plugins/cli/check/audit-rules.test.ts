@@ -23,7 +23,7 @@ describe('audit-not-logged', () => {
 
   async function found(level: string | undefined, content = config): Promise<string[]> {
     const env = level === undefined ? variables : `${variables}KONG_LOG_LEVEL=${level}\n`
-    const seen = await findings([fileOf(content, 'kong.yml'), '--env', fileOf(env, 'kong.env')])
+    const seen = await findings([fileOf(content, 'kong.yml'), '--env', fileOf(env, 'node.env')])
     return seen.filter(({ rule, acknowledged }) => rule === 'audit-not-logged' && !acknowledged).map(({ what }) => what)
   }
 
@@ -57,7 +57,7 @@ describe('audit-not-logged', () => {
     const seen = await findings([
       fileOf(config, 'kong.yml'),
       '--env',
-      fileOf(`${variables}KONG_LOG_LEVEL=info\n${more}`, 'kong.env'),
+      fileOf(`${variables}KONG_LOG_LEVEL=info\n${more}`, 'node.env'),
     ])
     expect(seen.filter(({ rule }) => rule === 'audit-not-logged').map(({ what }) => what.split(',')[0])).toEqual(
       expected,
@@ -85,7 +85,7 @@ describe('audit-not-logged', () => {
 
   it('finds nothing where Kong does not start the plugin server, whose output is then somebody else’s', async () => {
     const elsewhere = variables.replace(/^KONG_PLUGINSERVER_\w+_START_CMD=.*\n/m, '')
-    const seen = await findings([fileOf(config, 'kong.yml'), '--env', fileOf(elsewhere, 'kong.env')])
+    const seen = await findings([fileOf(config, 'kong.yml'), '--env', fileOf(elsewhere, 'node.env')])
     expect(seen).toEqual([])
   })
 
@@ -101,7 +101,7 @@ describe('audit-not-logged', () => {
 describe('error-log', () => {
   const good = read('error-log.good.env')
   async function found(env: string): Promise<string[]> {
-    const seen = await findings([`${FIXTURES}/base.yml`, '--env', fileOf(env, 'kong.env')])
+    const seen = await findings([`${FIXTURES}/base.yml`, '--env', fileOf(env, 'node.env')])
     return seen.filter(({ rule }) => rule === 'error-log').map(({ what }) => what)
   }
 

@@ -15,6 +15,8 @@ const folder = mkdtempSync(join(tmpdir(), 'portcullis-check-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
 const base = readFileSync(`${FIXTURES}/base.yml`, 'utf8')
+/** In which nothing is to be found. */
+const VARIABLES = `${FIXTURES}/socket-timeout.good.env`
 
 function fileOf(content: string, name = 'kong.yml'): string {
   const path = join(folder, name)
@@ -77,9 +79,9 @@ describe('what is judged', () => {
   })
 
   it('reads the variables of a compose file, those of its env_file too', async () => {
-    writeFileSync(join(folder, 'kong.env'), readFileSync(`${FIXTURES}/socket-timeout.bad.env`))
+    writeFileSync(join(folder, 'node.env'), readFileSync(`${FIXTURES}/socket-timeout.bad.env`))
     const compose =
-      'services:\n  redis: {image: redis}\n  kong:\n    env_file: kong.env\n    environment:\n      KONG_LOG_LEVEL: debug\n'
+      'services:\n  redis: {image: redis}\n  kong:\n    env_file: node.env\n    environment:\n      KONG_LOG_LEVEL: debug\n'
     const path = fileOf(compose, 'compose.yml')
     expect((await rulesIn(`${FIXTURES}/base.yml`, '--env', path)).toSorted()).toEqual(['debug-log', 'socket-timeout'])
     const fixed = fileOf(
@@ -106,7 +108,7 @@ describe('acknowledging', () => {
     const path = tagged('edits-after-scope')
     expect(await rulesIn(path)).toEqual([])
     expect((await findings([path])).map(({ acknowledged }) => acknowledged)).toEqual([true])
-    expect((await portcullis(['check', path])).out).toBe('no findings, 1 acknowledged\n')
+    expect((await portcullis(['check', path, '--env', VARIABLES])).out).toBe('no findings, 1 acknowledged\n')
   })
 
   it('takes no other tag', async () => {
@@ -147,7 +149,7 @@ describe('how it ends', () => {
 
   it('runs as a command', () => {
     const main = join(ROOT, 'plugins/cli/main.ts')
-    const ran = spawnSync(process.execPath, ['--import', 'tsx', main, 'check', warning], {
+    const ran = spawnSync(process.execPath, ['--import', 'tsx', main, 'check', warning, '--env', VARIABLES], {
       cwd: ROOT,
       encoding: 'utf8',
     })

@@ -161,6 +161,6 @@ async function rulesIn(config: string, env?: string): Promise<readonly string[]>
   writeFileSync(path, config)
   const environment = join(folder, 'kong.env')
   writeFileSync(environment, env ?? '')
-  const found = await findings(env === undefined ? [path] : [path, '--env', environment])
+  const found = await findings(env === undefined ? [path, '--no-env'] : [path, '--env', environment])
   return [...new Set(found.map(({ rule }) => rule))]
 }

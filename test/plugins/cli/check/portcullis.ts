@@ -1,5 +1,6 @@
 /** Runs `portcullis` as the command line does, and keeps what it prints. */
 
+import { EXIT } from '../../../../plugins/cli/io.ts'
 import { run } from '../../../../plugins/cli/program.ts'
 
 export const ROOT = new URL('../../../../', import.meta.url).pathname
@@ -38,7 +39,7 @@ export interface ShownFinding {
 }
 
 export async function findings(args: readonly string[], env: Readonly<Record<string, string>> = {}) {
-  const { out, err } = await portcullis(['check', '--json', ...args], env)
-  if (err !== '') throw new Error(err)
+  const { code, out, err } = await portcullis(['check', '--json', ...args], env)
+  if (code === EXIT.failed) throw new Error(err)
   return (JSON.parse(out) as { readonly findings: readonly ShownFinding[] }).findings
 }
