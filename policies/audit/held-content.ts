@@ -1,13 +1,13 @@
 /**
  * Content of requests that are not over yet: it waits in this process, so that no gateway carries it about, and is made
- * after the decision, so that no request waits for its redaction.
+ * after the decision, so that no request waits for its redaction. A process that is replaced moves it to its successor;
+ * it is always in one of them alone, and where a record is written that needs it, it is waited for.
  */
 
 import type { Clock, Deps } from '../policy.ts'
 import type { Content } from './content.ts'
-
-/** What a record says of content whose holder is gone. */
-export const LOST: Content = { 'portcullis.content.request.dropped': 'lost' }
+import { createMissingContent } from './missing-content.ts'
+import type { MovedContent } from './moved-content.ts'
 
 export interface HeldContent {
   /**
@@ -18,12 +18,28 @@ export interface HeldContent {
    */
   hold(id: string, bytes: number, make: () => Content): boolean
   /**
-   * Gives content to `use` and forgets it: now, or once it is made.
+   * Gives content to `use` and forgets it: now, once it is made, or once it came from where it is {@link expect}ed, and
+   * `lost` when it does not come.
    * @returns false when it is not here, because it was held by another process or left for want of room
    */
   take(id: string, use: (content: Content) => void): boolean
   /** Forgets content that nobody wants, made or not. */
   drop(id: string): void
+  /** How much there is, made or not. */
+  readonly size: number
+  /** For the next `ms`, content that is not here may still come from another process, and is waited for. */
+  expect(ms: number): void
+  /** Ids of content that is waited for and not here. */
+  wanted(): readonly string[]
+  /** Gives up what is made, oldest first: about `bytes` of it, and one at least. */
+  release(bytes: number): readonly MovedContent[]
+  /** Gives this up, if it is here and made. */
+  find(id: string): MovedContent | undefined
+  /**
+   * Takes what another process gave up, for whoever waits for it or as if it had been held here.
+   * @returns false when there is no room, or it has waited too long: then nothing is kept
+   */
+  adopt(moved: MovedContent): boolean
   /** Makes what somebody waits for, and keeps nothing from now on. */
   close(): void
 }
@@ -46,8 +62,12 @@ interface Entry {
   make: (() => Content) | undefined
   content: Content
   /** Who waits for it. */
-  use: ((content: Content) => void) | undefined
+  use: Use | undefined
+  /** Whether it came from another process: its request may end where nobody asks for it any more. */
+  readonly adopted: boolean
 }
+
+type Use = (content: Content) => void
 
 const MOST_BYTES = 67_108_864
 /** Longer than nearly every request; whose ending never comes, such as that of a killed worker, is over by then. */
@@ -67,8 +87,10 @@ export function openHeldContent({ runtime, clock }: Pick<Deps, 'runtime' | 'cloc
 }
 
 export function createHeldContent({ clock, mostBytes, patienceMs }: HoldingOptions): HeldContent {
-  /** Oldest first. */
+  /** Oldest first, but for what was adopted. */
   const entries = new Map<string, Entry>()
+  const missing = createMissingContent(clock)
+  let expiring = false
   let waiting: Entry[] = []
   let used = 0
   let scheduled = false
@@ -99,7 +121,7 @@ export function createHeldContent({ clock, mostBytes, patienceMs }: HoldingOptio
     entry.make = undefined
     entry.content = make()
     if (use === undefined) {
-      resize(entry, OVERHEAD + 2 * (entry.content['portcullis.content.request']?.length ?? 0))
+      resize(entry, sizeOf(entry.content))
     } else {
       forget(entry)
       use(entry.content)
@@ -125,20 +147,46 @@ export function createHeldContent({ clock, mostBytes, patienceMs }: HoldingOptio
     })
   }
 
+  /** False when there is no room. */
+  function keep(entry: Entry): boolean {
+    if (closed || entries.has(entry.id) || !makeRoom(entry.size)) return false
+    entries.set(entry.id, entry)
+    used += entry.size
+    return true
+  }
+
+  function giveUp(entry: Entry): MovedContent {
+    forget(entry)
+    return { id: entry.id, waitedMs: clock.monotonic() - entry.since, content: entry.content }
+  }
+
+  /** Nobody knows whether anybody will ask for what was adopted. */
+  function expireAdopted(): void {
+    if (expiring || closed) return
+    expiring = true
+    clock.after(patienceMs, () => {
+      expiring = false
+      const adopted = [...entries.values()].filter((entry) => entry.adopted)
+      const late = adopted.filter(({ since }) => since <= clock.monotonic() - patienceMs)
+      late.forEach(forget)
+      if (late.length < adopted.length) expireAdopted()
+    })
+  }
+
   return {
     hold(id, bytes, make) {
       const size = OVERHEAD + WAITING_FACTOR * bytes
-      if (closed || entries.has(id) || !makeRoom(size)) return false
-      const entry: Entry = { id, bytes, since: clock.monotonic(), size, make, content: {}, use: undefined }
-      entries.set(id, entry)
-      used += size
+      const since = clock.monotonic()
+      const entry: Entry = { id, bytes, since, size, make, content: {}, use: undefined, adopted: false }
+      if (!keep(entry)) return false
       waiting.push(entry)
       schedule()
       return true
     },
     take(id, use) {
       const entry = entries.get(id)
-      if (entry === undefined || entry.use !== undefined) return false
+      if (entry === undefined) return missing.waitFor(id, use)
+      if (entry.use !== undefined) return false
       if (entry.make === undefined) {
         forget(entry)
         use(entry.content)
@@ -147,10 +195,42 @@ export function createHeldContent({ clock, mostBytes, patienceMs }: HoldingOptio
     },
     drop(id) {
       const entry = entries.get(id)
-      if (entry !== undefined && entry.use === undefined) forget(entry)
+      if (entry === undefined) missing.waitFor(id, () => undefined)
+      else if (entry.use === undefined) forget(entry)
+    },
+    get size() {
+      return entries.size
+    },
+    expect: missing.expect,
+    wanted: missing.ids,
+    release(bytes) {
+      const released: MovedContent[] = []
+      let taken = 0
+      for (const entry of entries.values()) {
+        if (entry.make !== undefined) continue
+        taken += entry.size
+        if (released.length > 0 && taken > bytes) break
+        released.push(giveUp(entry))
+      }
+      return released
+    },
+    find(id) {
+      const entry = entries.get(id)
+      return entry === undefined || entry.make !== undefined ? undefined : giveUp(entry)
+    },
+    adopt({ id, waitedMs, content }) {
+      if (missing.bring(id, content)) return true
+      if (entries.has(id)) return true
+      if (waitedMs > patienceMs) return false
+      const since = clock.monotonic() - waitedMs
+      const size = sizeOf(content)
+      if (!keep({ id, bytes: 0, since, size, make: undefined, content, use: undefined, adopted: true })) return false
+      expireAdopted()
+      return true
     },
     close() {
       closed = true
+      missing.close()
       for (const entry of [...entries.values()]) {
         if (entry.use === undefined) forget(entry)
         else finish(entry)
@@ -158,4 +238,8 @@ export function createHeldContent({ clock, mostBytes, patienceMs }: HoldingOptio
       waiting = []
     },
   }
+}
+
+function sizeOf(content: Content): number {
+  return OVERHEAD + 2 * (content['portcullis.content.request']?.length ?? 0)
 }

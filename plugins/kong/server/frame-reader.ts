@@ -3,16 +3,20 @@
 import { FrameError, FrameScanner } from './msgpack-decode.ts'
 
 /** An array of four: what every request of Kong begins with. */
-const REQUEST_HEAD = 0x94
+const REQUEST_HEADS: readonly number[] = [0x94]
+/** What an answer of a plugin server begins with, in either form. */
+export const ANSWER_HEADS: readonly number[] = [0x94, 0xdc]
 
 export class FrameReader {
   private held: Buffer | undefined
   private length = 0
   private scanner: FrameScanner
   private readonly maxBytes: number
+  private readonly heads: readonly number[]
 
-  constructor(maxBytes: number) {
+  constructor(maxBytes: number, heads = REQUEST_HEADS) {
     this.maxBytes = maxBytes
+    this.heads = heads
     this.scanner = new FrameScanner(maxBytes)
   }
 
@@ -24,7 +28,7 @@ export class FrameReader {
     const frames: Buffer[] = []
     let rest: Buffer | undefined = chunk
     while (rest !== undefined) {
-      if (this.length === 0 && rest[0] !== REQUEST_HEAD) throw new FrameError('not the head of a request')
+      if (this.length === 0 && !this.heads.includes(Number(rest[0]))) throw new FrameError('not the head of a request')
       const bytes: Buffer = this.length === 0 ? rest : this.append(rest)
       const end = this.scanner.scan(bytes)
       if (end === undefined) {

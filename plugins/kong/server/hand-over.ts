@@ -12,13 +12,21 @@ const QUIET_MS = 2
 const PATIENCE_MS = 3_000
 const POLL_MS = 1
 
-/** Stops listening at once, and ends the connections at the first good moment. Returns its cancel. */
-export function handOver(listener: Listener, server: PluginServer, now: () => number): () => void {
+/**
+ * Stops listening at once, and ends the connections at the first good moment once the successor has what it needs. Returns
+ * its cancel.
+ */
+export function handOver(
+  listener: Listener,
+  server: PluginServer,
+  now: () => number,
+  passedOn = (): boolean => true,
+): () => void {
   const started = now()
   listener.stop()
   const poll = setInterval(() => {
     // Kong comes back with an open event, and whoever listens by then does not know it.
-    if (server.openEvents === 0 && listener.quietMs >= QUIET_MS) listener.closeUnshared()
+    if (passedOn() && server.openEvents === 0 && listener.quietMs >= QUIET_MS) listener.closeUnshared()
     else if (now() - started > PATIENCE_MS) listener.closeWithAnswers()
     else return
     clearInterval(poll)

@@ -19,9 +19,8 @@ export function lookUpProcess(pid: number): ProcessInfo | undefined {
   }
 }
 
-/** True when an nginx worker of Kong is the parent of this process. */
-export function startedByNginx(): boolean {
-  return lookUpProcess(process.ppid)?.name === 'nginx'
+export function isNginx(pid: number): boolean {
+  return lookUpProcess(pid)?.name === 'nginx'
 }
 
 /** True when both processes are workers of one nginx master. */

@@ -2,11 +2,14 @@
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Module } from 'kong-pdk/lib/mod.js'
+import { openHeldContent } from '../../../policies/audit/held-content.ts'
 import { systemClock } from '../../deps.ts'
 import type { Host } from '../host.ts'
+import { adopt } from './adopt.ts'
 import { handOver } from './hand-over.ts'
 import { createListener, type ListenerObserver } from './listener.ts'
-import { startedByNginx } from './process-tree.ts'
+import { type PassOn, passOn } from './pass-on.ts'
+import { isNginx, lookUpProcess } from './process-tree.ts'
 import { createPluginServer, type EventObserver } from './server.ts'
 import { settleBatch } from './settle-batch.ts'
 import { claimSocket } from './socket-path.ts'
@@ -51,12 +54,15 @@ const POLL_MS = 20
 const GIVE_BACK_MS = 500
 const FRAME_MS = 10_000
 const ORPHAN_MS = 60_000
+/** A predecessor has ended by then. */
+const EXPECT_MS = 10_000
 
 /** @throws {PortcullisError} `socket_in_use`, `socket_path_unusable`. */
 export async function serve(options: ServeOptions): Promise<RunningServer> {
   const { host } = options
   const { logger } = host.deps
   const now = systemClock.monotonic
+  const held = openHeldContent(host.deps)
   const observer = options.observer ?? {}
   const server = createPluginServer({
     plugins: options.plugins,
@@ -67,6 +73,7 @@ export async function serve(options: ServeOptions): Promise<RunningServer> {
     idleMs: IDLE_EVENT_MS,
     maxOpen: MAX_OPEN_EVENTS,
     settle: (argument, start) => host.track(settleBatch(argument, host, start)),
+    adopt: (argument) => adopt(argument, held),
   })
   const listener = createListener({
     server,
@@ -76,6 +83,8 @@ export async function serve(options: ServeOptions): Promise<RunningServer> {
     maxFrameBytes: options.maxFrameBytes ?? DEFAULT_MAX_FRAME_BYTES,
     frameMs: FRAME_MS,
   })
+  // A predecessor may not have been told yet that it has a successor, or have found none when it was told to end.
+  held.expect(EXPECT_MS)
   const claim = await claimSocket(listener.net, options.socket, BACKLOG)
   listener.net.on('error', (error: NodeJS.ErrnoException) => logger.error('listener fault', { code: error.code }))
   const sweep = setInterval(() => {
@@ -83,21 +92,34 @@ export async function serve(options: ServeOptions): Promise<RunningServer> {
     listener.sweep()
   }, SWEEP_MS)
   let cancelHandOver: (() => void) | undefined
+  let passing: PassOn | undefined
+  let replaced = false
+  const worker = process.ppid
+  const byKong = isNginx(worker)
+  const master = byKong ? lookUpProcess(worker)?.parent : undefined
   const watch = watchNeed()
 
+  function passOnContent(): PassOn {
+    passing ??= passOn({ path: claim.path, held, logger, now, mayCome })
+    return passing
+  }
+
+  /** A worker that ends takes this process with it: on a reload perhaps before the next one has started a successor. */
+  function mayCome(): boolean {
+    return replaced || (byKong && process.ppid !== worker && master !== undefined && isNginx(master))
+  }
+
   function watchNeed(): NodeJS.Timeout {
-    const byKong = startedByNginx()
-    const parent = process.ppid
     let aloneSince: number | undefined
-    let replaced = false
     return setInterval(() => {
       if (!replaced && !claim.isOurs()) {
         replaced = true
         logger.info('another server has taken over the socket; this one ends with its connections')
-        cancelHandOver = handOver(listener, server, now)
+        const content = passOnContent()
+        cancelHandOver = handOver(listener, server, now, () => content.idle)
       }
       const unused = listener.connections === 0
-      const orphaned = byKong && process.ppid !== parent
+      const orphaned = byKong && process.ppid !== worker
       aloneSince = unused && (replaced || orphaned) ? (aloneSince ?? now()) : undefined
       if (aloneSince === undefined) return
       if (replaced) options.onUnneeded?.('replaced')
@@ -109,8 +131,10 @@ export async function serve(options: ServeOptions): Promise<RunningServer> {
   async function stop(drainMs: number): Promise<void> {
     clearInterval(watch)
     logger.info('stopping', { openEvents: server.openEvents, openWork: host.openWork })
+    replaced ||= !claim.isOurs()
     claim.release()
     listener.stop()
+    const content = passOnContent()
     const ended = systemClock.monotonic() + drainMs
     const drained = await host.drain(drainMs)
     // Another worker of Kong may still be at it, and a frame on its way is lost with its connection.
@@ -122,6 +146,7 @@ export async function serve(options: ServeOptions): Promise<RunningServer> {
     listener.destroy()
     // What was cut off gives back what it holds.
     await host.drain(GIVE_BACK_MS)
+    await content.end(Math.max(GIVE_BACK_MS, ended - systemClock.monotonic()))
     await host.close()
     logger.info('stopped')
   }

@@ -8,6 +8,7 @@ import type { Instance, Module } from 'kong-pdk/lib/mod.js'
 import Pdk from 'kong-pdk/pdk.js'
 import type { Logger } from '../../../policies/policy.ts'
 import { UNAVAILABLE_REPLY } from '../unavailable.ts'
+import { ADOPT } from './adopt.ts'
 import { type DirectAnswer, DirectCalls, directPdk, readDirectRequest } from './direct-event.ts'
 import { type EventEnd, endsEvent, type KongEvent, type Phase, type ToKong } from './event.ts'
 import { createEventTable, type EventLimits, phaseOfId } from './event-table.ts'
@@ -40,6 +41,8 @@ export interface PluginServerOptions extends EventLimits {
   readonly observer?: EventObserver
   /** @throws {RpcError} */
   readonly settle: (argument: unknown, start: StartPlugin) => Promise<SettleAnswer>
+  /** @throws {RpcError} */
+  readonly adopt: (argument: unknown) => string
 }
 
 export interface PluginServer {
@@ -79,6 +82,7 @@ const METHODS: ReadonlySet<string> = new Set([
   'plugin.CloseInstance',
   ACCESS,
   SETTLE,
+  ADOPT,
 ])
 
 /** What only `llm-edge` asks, over a connection that its requests share. */
@@ -200,6 +204,9 @@ export function createPluginServer(options: PluginServerOptions): PluginServer {
         return handleDirect(argument, reply)
       case SETTLE:
         void settle(argument, reply)
+        return undefined
+      case ADOPT:
+        reply.result(options.adopt(argument), true)
         return undefined
       default:
         throw new RpcError('no such method')

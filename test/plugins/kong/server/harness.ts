@@ -7,12 +7,15 @@ import { join } from 'node:path'
 import { decode, encode } from '@msgpack/msgpack'
 import { Module } from 'kong-pdk/lib/mod.js'
 import { expect } from 'vitest'
+import { systemClock } from '../../../../plugins/deps.ts'
 import type { KongPdk } from '../../../../plugins/kong/adapter/pdk.ts'
+import { adopt } from '../../../../plugins/kong/server/adopt.ts'
 import type { EventEnd } from '../../../../plugins/kong/server/event.ts'
 import { handOver } from '../../../../plugins/kong/server/hand-over.ts'
 import { createListener } from '../../../../plugins/kong/server/listener.ts'
 import { createPluginServer, type PluginServer } from '../../../../plugins/kong/server/server.ts'
 import { FACTS_KEY } from '../../../../plugins/kong/shared-context.ts'
+import { createHeldContent, type HeldContent } from '../../../../policies/audit/held-content.ts'
 import { accessMessage, type DirectReply, readReply, withHead } from '../../../support/kong-client/direct-message.ts'
 import { createWorker, type PluginConfig, type Worker } from '../../../support/kong-client/worker.ts'
 
@@ -31,6 +34,7 @@ export interface TestServerOptions {
 export interface TestServer {
   readonly socket: string
   readonly server: PluginServer
+  readonly held: HeldContent
   readonly connections: () => number
   readonly ended: ReadonlyArray<{ readonly how: EventEnd; readonly roundTrips: number }>
   readonly violations: readonly string[]
@@ -55,6 +59,7 @@ export async function startTestServer(options: TestServerOptions): Promise<TestS
   const line = (message: string, fields?: unknown) => void lines.push(`${message} ${JSON.stringify(fields)}`)
   const logger = { info: line, warn: line, error: line }
   const now = () => performance.now()
+  const held = createHeldContent({ clock: systemClock, mostBytes: 4 * 1_048_576, patienceMs: 60_000 })
   const server = createPluginServer({
     plugins: [probe(options)],
     logger,
@@ -62,6 +67,7 @@ export async function startTestServer(options: TestServerOptions): Promise<TestS
     answerMs: options.answerMs ?? 5_000,
     idleMs: options.idleMs ?? 60_000,
     settle: async () => ({ unknown: [] }),
+    adopt: (argument) => adopt(argument, held),
     maxOpen: options.maxOpen ?? 10_000,
     observer: { eventEnded: (_plugin, _phase, how, roundTrips) => void ended.push({ how, roundTrips }) },
   })
@@ -81,6 +87,7 @@ export async function startTestServer(options: TestServerOptions): Promise<TestS
   return {
     socket,
     server,
+    held,
     connections: () => listener.connections,
     ended,
     violations,
