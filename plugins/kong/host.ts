@@ -5,6 +5,7 @@ import { createRuntime } from '../../policies/runtime.ts'
 import { createRecentIds, type RecentIds } from '../../policies/stores/recent-ids.ts'
 import { createDeps, systemClock } from '../deps.ts'
 import { createPipelines, type Pipelines } from './pipelines.ts'
+import { createUnderWay, type UnderWay } from './under-way.ts'
 
 /** Half a second below the two seconds that `lua_socket_read_timeout` should be set to. */
 export const DEFAULT_DEADLINE_MS = 1_500
@@ -17,6 +18,8 @@ export interface Host {
   readonly pipelines: Pipelines
   /** Whether the server of this process takes settlements in batches; the stock one does not. */
   readonly settlesBatches: boolean
+  /** Requests that were let through here and are not over. */
+  readonly underWay: UnderWay
   /** Requests that those who watch were told of: a batch may come twice. */
   readonly told: RecentIds
   /** Counts work as open until it is done, so that a shutdown waits for it. Returns the work itself. */
@@ -45,6 +48,7 @@ export function createHost(options: HostOptions): Host {
     deadlineMs: options.deadlineMs ?? DEFAULT_DEADLINE_MS,
     onReserved: options.onReserved ?? (() => undefined),
     pipelines: createPipelines(),
+    underWay: createUnderWay(),
     told: createRecentIds(),
     settlesBatches: options.settlesBatches ?? false,
     track(work) {

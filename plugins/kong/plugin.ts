@@ -65,6 +65,7 @@ export function kongPlugin<F extends Fields>(
           logger: host.deps.logger,
           deadlineMs: host.deadlineMs,
           settlesBatches: host.settlesBatches,
+          underWay: host.underWay,
           onNoFacts: () => warnOnce(name, host),
           onReserved: (reservation) => host.onReserved(reservation),
           inBackground: (work) => void host.track(work),

@@ -192,7 +192,7 @@ async function run({ content, kind, leaks = false }: RunOptions) {
     path: '/v1/embeddings',
     body: JSON.stringify({ model: 'text-embedding-3-small', input: plant('embedding input') }),
   })
-  for (const explode of [1, 2, 3, 'redaction'])
+  for (const explode of [1, 2, 3, 'hasOverrides', 'redactBody'])
     await ask(`an exception in reading ${explode}`, { body: JSON.stringify({ ...chat(plant), explode }) })
   await ask('no llm-edge', { facts: undefined })
   await ask('broken facts', { facts: plant('facts') })
@@ -278,6 +278,7 @@ describe('what the plugin server leaves behind', () => {
       expect(unavailable.map((record) => record['portcullis.policy']).sort()).toEqual([
         ...Array(6).fill('llm-audit-log'),
         'llm-gateway',
+        'llm-token-limit',
         'llm-token-limit',
       ])
       const dropped = records.some((record) => record['portcullis.content.request.dropped'] === 'redaction_failed')

@@ -1,7 +1,7 @@
 /** What the real Lua puts on the wire, read by the real server, and sent alike by the stand-in for Kong's worker. */
 
 import { describe, expect, test } from 'vitest'
-import { readDirectRequest } from '../../plugins/kong/server/direct-event.ts'
+import { createRecentFacts, readDirectRequest } from '../../plugins/kong/server/direct-event.ts'
 import { FrameReader } from '../../plugins/kong/server/frame-reader.ts'
 import { decode } from '../../plugins/kong/server/msgpack-decode.ts'
 import { FACTS_KEY, readFacts } from '../../plugins/kong/shared-context.ts'
@@ -46,6 +46,8 @@ interface Case {
   readonly body?: Buffer
   readonly earlier?: Readonly<Record<string, object>>
   readonly asks?: Readonly<Record<string, unknown>>
+  /** The server heard of the request before. */
+  readonly told?: boolean
   /** Bytes from the server, in turn. */
   readonly answers?: readonly Buffer[]
 }
@@ -64,6 +66,7 @@ function drive(one: Case, instance = INSTANCE): Driven {
     body: one.body?.toString('hex'),
     earlier: one.earlier ?? {},
     asks: one.asks ?? {},
+    told: one.told ?? false,
     instance,
     answers: (one.answers ?? []).map((answer) => answer.toString('hex')),
   }
@@ -107,7 +110,7 @@ describe.skipIf(luajitMissing)('an access event of llm-edge', () => {
 
     const [type, id, method, args] = read(bytes)
     expect([type, id, method, args.length]).toEqual([0, 1, 'portcullis.Access', 1])
-    const { instanceId, shared } = readDirectRequest(args[0])
+    const { instanceId, shared } = readDirectRequest(args[0], createRecentFacts())
     expect(instanceId).toBe(INSTANCE)
     expect(shared[FACTS_KEY]).toEqual({ ...one.facts, ...(one.body === undefined ? {} : { body: one.body }) })
     expect(readFacts(shared[FACTS_KEY])).toBeDefined()
@@ -121,6 +124,22 @@ describe.skipIf(luajitMissing)('an access event of llm-edge', () => {
 
     const standIn = new Map<string, unknown>([[FACTS_KEY, one.facts], ...Object.entries(one.earlier ?? {})])
     expect(withHead(1, accessMessage(INSTANCE, standIn, one.body)).toString('hex')).toBe(bytes.toString('hex'))
+  })
+
+  test('of a request that the server was told before, with its id alone', () => {
+    const one: Case = { facts: FACTS, body: LARGE, earlier: { portcullis_llm_scope: { claims: '{}' } }, told: true }
+    const bytes = drive(one).sent[0] ?? Buffer.of()
+    const [, , , args] = read(bytes)
+    const recent = createRecentFacts()
+    expect(() => readDirectRequest(args[0], recent)).toThrow('facts that are not here')
+    recent.keep(FACTS, 0)
+    expect(readDirectRequest(args[0], recent)).toEqual({
+      instanceId: INSTANCE,
+      shared: { [FACTS_KEY]: FACTS, portcullis_llm_scope: { claims: '{}' } },
+      taps: '',
+    })
+    const standIn = new Map<string, unknown>([[FACTS_KEY, FACTS], ...Object.entries(one.earlier ?? {})])
+    expect(withHead(1, accessMessage(INSTANCE, standIn, 'same')).toString('hex')).toBe(bytes.toString('hex'))
   })
 })
 

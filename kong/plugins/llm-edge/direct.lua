@@ -17,6 +17,7 @@ local OURS = {
 local EARLIER = { "portcullis_llm_api_key", "portcullis_llm_scope", "portcullis_llm_gateway" }
 local METHOD = "\177portcullis.Access\145\147\219"
 local START, AND_SEEN, AND_EARLIER = '{"facts":[{"request_id":', "},", '],"earlier":{'
+local SAME_START, SAME_EARLIER = '{"same":', ',"earlier":{'
 local AND_TAPS, FINISH = '},"taps":"', '"}'
 local MAX_STEPS, MAX_TAPS = 100, 50
 local FILLERS, turn = {}, 0
@@ -49,10 +50,18 @@ local function earlier_of(shared)
   return text or ""
 end
 
---- One argument of three parts: the instance, the JSON of `DirectRequest`, the body.
-local function event_message(instance, shared, request)
+--- One argument of three parts: the instance, the JSON of `DirectRequest`, the body. Of a request that the server was told
+-- before, for another plugin, only the id.
+local function event_message(instance, shared, request, same)
   local id, seen, known = cjson.encode(request.facts.request_id), request.seen, request.known
   local earlier, body = earlier_of(shared), request.body
+  if same then
+    local size = #SAME_START + #id + #SAME_EARLIER + #earlier + #AND_TAPS + #tap_ids + #FINISH
+    return {
+      METHOD, packed_number(#instance), instance,
+      "\219", packed_number(size), SAME_START, id, SAME_EARLIER, earlier, AND_TAPS, tap_ids, FINISH, "\192",
+    }
+  end
   local size = #START + #id + #AND_SEEN + #seen + 1 + #known + #AND_EARLIER + #earlier + #AND_TAPS + #tap_ids + #FINISH
   return {
     METHOD, packed_number(#instance), instance,
@@ -164,8 +173,13 @@ local function access(plugin, conf, original)
   if not instance then
     return through_kong(plugin, conf, original)
   end
-  local ok, fault, unbegun = pcall(decide, plugin, event_message(("%d"):format(instance), shared, request))
+  local id, same = ("%d"):format(instance), request.told == socket
+  local ok, fault, unbegun = pcall(decide, plugin, event_message(id, shared, request, same))
+  if ok and fault and unbegun and same then
+    ok, fault, unbegun = pcall(decide, plugin, event_message(id, shared, request, false))
+  end
   if ok and not fault then
+    request.told = socket
     return
   end
   ready[socket] = nil

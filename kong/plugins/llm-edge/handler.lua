@@ -191,16 +191,6 @@ local function report(state)
   }
 end
 
---- False when all that is left of the request is for llm-edge to settle. A plugin that never decided may watch, too.
-local function somebody_watches(entries)
-  for i = 1, entries and #entries or 0 do
-    if entries[i].observes or not entries[i].batch then
-      return true
-    end
-  end
-  return not entries or kong.ctx.shared.portcullis_refusal ~= nil
-end
-
 --- Of each entry what an observer reads: `EndedEntry` of plugins/kong/ending.ts.
 local function parts_of(entries)
   local parts = {}
@@ -223,17 +213,17 @@ function LlmEdge.log()
   for i = 1, entries and #entries or 0 do
     entries[i].report, entries[i].reply_headers, entries[i].tap = ended, nil, nil
   end
-  if somebody_watches(entries) then
+  local ok, taken = true, false
+  if entries then
+    ok, taken = pcall(settle.take_over, entries, ended, shared.portcullis_refusal)
+  end
+  if not ok then
+    complain("llm-edge", "the settlement is left to Kong: ", taken)
+  end
+  -- For the log phase of a plugin that watches: one that is left to Kong, one that refused, or one that never decided.
+  if not ok or not taken or shared.portcullis_refusal then
     shared.portcullis_ending =
       { version = 1, report = ended, refusal = shared.portcullis_refusal, entries = entries and parts_of(entries) }
-  end
-  for i = 1, entries and #entries or 0 do
-    if entries[i].batch then
-      local ok, fault = pcall(settle.take_over, entries[i], shared.portcullis_ending)
-      if not ok then
-        complain("llm-edge", "the settlement is left to Kong: ", fault)
-      end
-    end
   end
   tell_failure(ended)
 end

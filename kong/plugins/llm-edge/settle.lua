@@ -44,14 +44,15 @@ end
 
 --- For a plugin that watches how requests end: the parts of Kong's log data that it reads (`readLogged` of
 -- plugins/kong/adapter/observe.ts), and what every plugin said. Its own reservations are in the record already.
-local function seen_of(name, ending)
-  local facts, entries = kong.ctx.shared.portcullis_facts, setmetatable({}, cjson.array_mt)
-  for i, entry in ipairs(ending.entries) do
-    entries[i] = members(entry, "plugin", "would_reject", "verdicts", "claims", "identity")
-    entries[i].reservations = entry.plugin ~= name and entry.reservations or nil
+local function seen_of(name, item)
+  local facts, told, entries = item.facts, item.told, setmetatable({}, cjson.array_mt)
+  for i, entry in ipairs(item.entries) do
+    entries[i] = members(entry, "would_reject", "verdicts", "claims", "identity") or {}
+    entries[i].plugin = entry.mark.plugin
+    entries[i].reservations = entry.mark.plugin ~= name and entry.reservations or nil
   end
   return {
-    refusal = ending.refusal,
+    refusal = told.refusal,
     entries = entries,
     data = {
       request = { id = facts.request_id, method = facts.method },
@@ -61,11 +62,29 @@ local function seen_of(name, ending)
       consumer = members(facts.consumer, "id", "username"),
       authenticated_entity = members(facts.credential, "id"),
       client_ip = facts.address,
-      started_at = ngx.ctx.KONG_PROCESSING_START or ngx.req.start_time() * 1000,
-      latencies = { request = tonumber(ngx.var.request_time) * 1000, proxy = ngx.ctx.KONG_WAITING_TIME },
-      response = { status = ending.report.status },
+      started_at = told.started_at,
+      latencies = { request = told.duration, proxy = told.upstream },
+      response = { status = told.report.status },
     },
   }
+end
+
+--- One for each plugin that has something to do about the end of the request.
+local function add_records(item, records, held, configs)
+  for i, entry in ipairs(item.entries) do
+    if entry.reservations or entry.observes then
+      records[#records + 1] = {
+        plugin = entry.mark.plugin,
+        plugin_id = entry.mark.plugin_id,
+        protocol = entry.protocol,
+        held_bytes = entry.reservations and #entry.reservations,
+        report = item.told.report,
+        seen = entry.observes and seen_of(entry.mark.plugin, item) or nil,
+      }
+      held[#held + 1] = entry.reservations
+      configs[#configs + 1] = { plugin = entry.mark.plugin, config = assert(cjson.encode(item.configs[i])) }
+    end
+  end
 end
 
 local function bytes_of(text)
@@ -109,38 +128,44 @@ local function next_batch(queue)
   return batch
 end
 
---- The records as JSON; and behind it the reservations, in which there is nothing to escape.
-local function message(batch, with_configs)
-  local records, held, configs = {}, {}, setmetatable({}, cjson.array_mt)
+--- What is told first: how each request ended, by its id alone.
+local function ends_of(batch)
+  local ends = {}
   for i, item in ipairs(batch) do
-    records[i], held[i] = item.record, item.held
-    configs[i] = with_configs and { plugin = item.record.plugin, config = assert(cjson.encode(item.config)) } or nil
+    ends[i] = item.told
+  end
+  return assert(cjson.encode({ version = 1, ended = ends })), ""
+end
+
+--- Everything, for a server that was started since and knows neither request nor config. The records as JSON; and behind it
+-- the reservations, in which there is nothing to escape.
+local function records_of(batch, places)
+  local records, held, configs = {}, {}, {}
+  for _, place in ipairs(places) do
+    add_records(batch[place], records, held, configs)
   end
   return assert(cjson.encode({ version = 1, records = records, configs = configs })), table.concat(held)
 end
 
---- About as long as the record's JSON.
-local function size_of(record)
-  local tap = record.report.tap or {}
-  local bytes = 500 + (record.held_bytes or 0) + #(tap.usage_json or "")
+--- About as long as all that may have to be told of a request.
+local function size_of(report, entries)
+  local tap = report.tap or {}
+  local bytes = #(tap.usage_json or "")
   for _, event in ipairs(tap.events or {}) do
     bytes = bytes + #event
   end
-  for _, entry in ipairs(record.seen and record.seen.entries or {}) do
-    bytes = bytes + 500 + #(entry.reservations or "") + #(entry.claims or "") + #(entry.identity or "")
+  for i = 1, #entries do
+    local entry = entries[i]
+    bytes = bytes + 1000 + #(entry.reservations or "") + #(entry.claims or "") + #(entry.identity or "")
   end
   return bytes
 end
 
---- True once every item of the batch was settled. A server that was started since knows no config until it is told.
+--- True once every item of the batch was settled.
 local function deliver(socket, batch)
-  local answer, err = call(socket, message(batch))
+  local answer, err = call(socket, ends_of(batch))
   if answer and answer.unknown and #answer.unknown > 0 then
-    local again = {}
-    for i, index in ipairs(answer.unknown) do
-      again[i] = batch[index]
-    end
-    answer, err = call(socket, message(again, true))
+    answer, err = call(socket, records_of(batch, answer.unknown))
   end
   return answer ~= nil and err == nil, err
 end
@@ -184,47 +209,83 @@ local function flush(_, socket)
   end
 end
 
---- Settles an entry in Kong's stead, and keeps Kong from running its plugin's log phase for this request. Leaves both to
--- Kong when it cannot. `ending` is what a plugin that watches is told of.
-function _M.take_over(entry, ending)
-  local name = entry.mark.plugin
-  local place, log_phase = place_in_log_phase(name)
-  local socket = socket_of(name)
-  if not place or not socket then
-    return
+--- Where each entry's plugin has its log phase; nil unless all of them are of one server, which alone knows how all of a
+-- request is settled.
+local function places_of(entries)
+  local places, socket, log_phase = {}, nil, nil
+  for i = 1, #entries do
+    local name = entries[i].mark.plugin
+    local of_server = entries[i].batch and socket_of(name)
+    places[i], log_phase = place_in_log_phase(name)
+    if not places[i] or not of_server or socket and of_server ~= socket then
+      return nil
+    end
+    socket = of_server
   end
-  local queue = queues[socket] or { head = 1, tail = 0 }
-  queues[socket] = queue
-  if queue.tail - queue.head + 1 >= MAX_QUEUED then
-    return
+  return places, socket, log_phase
+end
+
+--- Who is to be told of the end, as names and ids in turn, and whether one of them watches.
+local function plugins_of(entries)
+  local plugins, watched
+  for i = 1, #entries do
+    local entry = entries[i]
+    if entry.reservations or entry.observes then
+      plugins = plugins or {}
+      plugins[#plugins + 1], plugins[#plugins + 2] = entry.mark.plugin, entry.mark.plugin_id
+      watched = watched or entry.observes
+    end
   end
-  if entry.reservations or entry.observes then
-    local record = {
-      plugin = name,
-      plugin_id = entry.mark.plugin_id,
-      protocol = entry.protocol,
-      held_bytes = entry.reservations and #entry.reservations,
-      report = entry.report,
-      seen = entry.observes and seen_of(name, ending) or nil,
-    }
-    if not queue.busy then
-      local ok, err = (_G.native_timer_at or ngx.timer.at)(GATHER_SECONDS, flush, socket)
-      if not ok then
-        -- A worker that ends gives no timers any more, and then nothing is wrong.
-        if not ngx.worker.exiting() then
-          say("cannot settle the request ahead of its log phase: " .. tostring(err))
-        end
-        return
-      end
-      queue.busy = true
+  return plugins, watched
+end
+
+--- False when nobody will come to send what is queued.
+local function wake(queue, socket)
+  if queue.busy then
+    return true
+  end
+  local ok, err = (_G.native_timer_at or ngx.timer.at)(GATHER_SECONDS, flush, socket)
+  -- A worker that ends gives no timers any more, and then nothing is wrong.
+  if not ok and not ngx.worker.exiting() then
+    say("cannot settle the request ahead of its log phase: " .. tostring(err))
+  end
+  queue.busy = ok
+  return ok
+end
+
+--- Settles a request in Kong's stead, and keeps Kong from running its plugins' log phases for it. Returns false, and leaves
+-- both to Kong, when it cannot.
+function _M.take_over(entries, report, refusal)
+  local places, socket, log_phase = places_of(entries)
+  if not places then
+    return false
+  end
+  local plugins, watched = plugins_of(entries)
+  if plugins then
+    local queue = queues[socket] or { head = 1, tail = 0 }
+    queues[socket] = queue
+    if queue.tail - queue.head + 1 >= MAX_QUEUED or not wake(queue, socket) then
+      return false
+    end
+    local facts, configs = kong.ctx.shared.portcullis_facts, {}
+    local told = { request = facts.request_id, plugins = plugins, report = report, refusal = refusal }
+    if watched then
+      told.started_at = ngx.ctx.KONG_PROCESSING_START or ngx.req.start_time() * 1000
+      told.duration, told.upstream = tonumber(ngx.var.request_time) * 1000, ngx.ctx.KONG_WAITING_TIME
+    end
+    for i = 1, #places do
+      configs[i] = log_phase[places[i]]
     end
     queue.tail = queue.tail + 1
     queue[queue.tail] = {
-      record = record, held = entry.reservations or "", bytes = size_of(record), config = log_phase[place],
+      told = told, entries = entries, facts = facts, configs = configs, bytes = size_of(report, entries),
       since = ngx.now(),
     }
   end
-  log_phase[place - 1] = TAKEN_OVER
+  for i = 1, #places do
+    log_phase[places[i] - 1] = TAKEN_OVER
+  end
+  return true
 end
 
 return _M

@@ -31,10 +31,12 @@ import {
   FACTS_KEY,
   type Facts,
   makeEntry,
+  type PluginEntry,
   readClaims,
   readFacts,
 } from '../shared-context.ts'
 import { UNAVAILABLE, UNKNOWN_REQUEST } from '../unavailable.ts'
+import type { UnderWay } from '../under-way.ts'
 import { exchangeFromFacts } from './exchange-facts.ts'
 import { exchangeFromPdk } from './exchange-pdk.ts'
 import type { KongPdk } from './pdk.ts'
@@ -52,6 +54,7 @@ export interface AccessOptions {
   readonly deadlineMs: number
   /** Whether the server takes settlements in batches: see {@link PluginEntry.batch}. */
   readonly settlesBatches: boolean
+  readonly underWay: UnderWay
   /** Called for every request that came without facts of `llm-edge`. */
   readonly onNoFacts: () => void
   /** Called for everything that a passed request holds. */
@@ -182,6 +185,7 @@ async function letThrough(kong: KongPdk, verdict: PassVerdict, seen: Seen, optio
     marked = true
     verdict.reservations.forEach(options.onReserved)
     await kong.ctx.shared.set(entryKey(options.plugin), entry)
+    if (entry.batch && seen.facts !== undefined) keep(seen.facts, verdict, entry, options)
   } catch (error) {
     reportFault(options, error)
     // Once the entry is under way Kong may have it and let the request through: then its log phase settles.
@@ -189,6 +193,19 @@ async function letThrough(kong: KongPdk, verdict: PassVerdict, seen: Seen, optio
     if (!marked || unheard) options.inBackground(giveBack(verdict, options))
     await refuse(kong, UNAVAILABLE, seen, options)
   }
+}
+
+function keep(facts: Facts, verdict: PassVerdict, { protocol }: PluginEntry, options: AccessOptions): void {
+  options.underWay.keep(facts, {
+    plugin: options.plugin,
+    pluginId: options.pluginId,
+    protocol,
+    reservations: verdict.reservations,
+    wouldReject: verdict.wouldReject.map(({ code }) => code),
+    verdicts: verdict.verdicts.length < 2 ? undefined : verdict.verdicts,
+    claims: verdict.claims,
+    identity: verdict.identity,
+  })
 }
 
 /** The body first: a request with the headers of another body is worse than none. */

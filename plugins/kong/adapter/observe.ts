@@ -14,6 +14,8 @@ import {
   readRefusal,
 } from '../ending.ts'
 import { entryKey, isObject } from '../shared-context.ts'
+import type { KeptFacts } from '../under-way.ts'
+import { routeRef } from './exchange-facts.ts'
 import type { KongPdk } from './pdk.ts'
 
 /** The pack's plugins that decide, in the order in which Kong runs them. */
@@ -101,12 +103,44 @@ export function loggedOf(logged: unknown): LoggedRequest {
       ...present('consumer', consumerOf(members(consumer))),
       ...present('credential', credentialOf(members(data.authenticated_entity))),
     },
-    ...present('startedAt', count(data.started_at)),
-    ...present('durationMs', count(members(latencies).request)),
-    // -1 when there was none.
-    ...present('upstreamMs', count(members(latencies).proxy)),
-    ...present('status', status === CLIENT_CLOSED ? undefined : status),
+    ...readTimes(data.started_at, members(latencies).request, members(latencies).proxy),
+    ...present('status', statusOf(status)),
   }
+}
+
+/** When the request came and how long it took: what only its end tells. */
+export type Times = Pick<LoggedRequest, 'startedAt' | 'durationMs' | 'upstreamMs'>
+
+/** Whatever is no number of milliseconds is left out. */
+export function readTimes(startedAt: unknown, durationMs: unknown, upstreamMs: unknown): Times {
+  return {
+    ...present('startedAt', count(startedAt)),
+    ...present('durationMs', count(durationMs)),
+    // -1 when there was none.
+    ...present('upstreamMs', count(upstreamMs)),
+  }
+}
+
+/** The same, of a request whose facts are still here. @param sent Kong's status */
+export function loggedOfFacts(facts: KeptFacts, times: Times, sent: number): LoggedRequest {
+  const { consumer, credential } = facts
+  return {
+    requestId: facts.request_id,
+    method: facts.method,
+    ...present('path', facts.path.startsWith('/') ? facts.path : undefined),
+    route: routeRef(facts.route, facts.service),
+    caller: {
+      address: facts.address,
+      ...present('consumer', consumer && consumerOf(consumer)),
+      ...present('credential', credential && credentialOf(credential)),
+    },
+    ...times,
+    ...present('status', statusOf(sent)),
+  }
+}
+
+function statusOf(status: number | undefined): number | undefined {
+  return status === CLIENT_CLOSED ? undefined : status
 }
 
 function consumerOf({ id, username }: Readonly<Record<string, unknown>>): Caller['consumer'] {

@@ -29,28 +29,84 @@ export interface DirectAnswer {
 
 type Call = Exclude<ToKong, 'ret'>
 
-/** @throws {RpcError} when it is no such message. */
-export function readDirectRequest(argument: unknown): DirectRequest {
+/** @throws {RpcError} when it is no such message, or its facts are not here any more. */
+export function readDirectRequest(argument: unknown, recent: RecentFacts): DirectRequest {
   if (!Array.isArray(argument) || argument.length !== 3) throw notOne()
   const [id, text, body] = argument as readonly unknown[]
   const instanceId = typeof id === 'string' ? Number(id) : Number.NaN
   if (!Number.isSafeInteger(instanceId) || typeof text !== 'string') throw notOne()
   if (body !== null && !Buffer.isBuffer(body)) throw notOne()
-  return { instanceId, ...readMessage(text, body) }
+  return { instanceId, ...readMessage(text, body, recent) }
 }
 
-function readMessage(text: string, body: Buffer | null): Pick<DirectRequest, 'shared' | 'taps'> {
+function readMessage(text: string, body: Buffer | null, recent: RecentFacts): Pick<DirectRequest, 'shared' | 'taps'> {
   let message: unknown
   try {
     message = JSON.parse(text)
   } catch {
     throw notOne()
   }
-  if (!isObject(message) || !Array.isArray(message.facts) || !isObject(message.earlier)) throw notOne()
-  if (typeof message.taps !== 'string') throw notOne()
-  const facts: object = Object.assign({}, ...(message.facts as readonly unknown[]))
-  const shared = { ...message.earlier, [FACTS_KEY]: body === null ? facts : { ...facts, body } }
-  return { shared, taps: message.taps }
+  if (!isObject(message) || !isObject(message.earlier) || typeof message.taps !== 'string') throw notOne()
+  const facts = message.same === undefined ? readFacts(message.facts, body, recent) : recent.find(message.same)
+  return { shared: { ...message.earlier, [FACTS_KEY]: facts }, taps: message.taps }
+}
+
+function readFacts(parts: unknown, body: Buffer | null, recent: RecentFacts): object {
+  if (!Array.isArray(parts)) throw notOne()
+  const facts: object = Object.assign({}, ...(parts as readonly unknown[]), body === null ? {} : { body })
+  recent.keep(facts, body?.length ?? 0)
+  return facts
+}
+
+/**
+ * Facts that came with the first plugin of a request, for the plugins behind it. Only a short memory: who asks for facts
+ * that are gone sends them again.
+ */
+export interface RecentFacts {
+  keep(facts: object, bodyBytes: number): void
+  /** @throws {RpcError} when they are not here. */
+  find(requestId: unknown): object
+}
+
+const MOST_RECENT = 512
+const MOST_RECENT_BYTES = 8 * 1_048_576
+/** Requests that are kept after the last one that was asked for: a route with one plugin need not pay for it. */
+const INTEREST = 10_000
+
+export function createRecentFacts(): RecentFacts {
+  /** Oldest first. */
+  const known = new Map<string, { readonly facts: object | undefined; readonly bytes: number }>()
+  let bytes = 0
+  let interest = 0
+
+  function forget(id: string): void {
+    bytes -= known.get(id)?.bytes ?? 0
+    known.delete(id)
+  }
+
+  return {
+    keep(facts, bodyBytes) {
+      const { request_id: id } = facts as { readonly request_id?: unknown }
+      if (interest === 0 || typeof id !== 'string') return
+      interest -= 1
+      // Told twice under one id, it is not certain whose they are.
+      const twice = known.has(id)
+      forget(id)
+      known.set(id, twice ? { facts: undefined, bytes: 0 } : { facts, bytes: bodyBytes })
+      if (twice) return
+      bytes += bodyBytes
+      for (const oldest of known.keys()) {
+        if (known.size <= MOST_RECENT && bytes <= MOST_RECENT_BYTES) break
+        forget(oldest)
+      }
+    },
+    find(requestId) {
+      interest = INTEREST
+      const facts = typeof requestId === 'string' ? known.get(requestId)?.facts : undefined
+      if (facts === undefined) throw new RpcError('facts that are not here')
+      return facts
+    },
+  }
 }
 
 function notOne(): RpcError {

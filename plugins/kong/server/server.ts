@@ -9,7 +9,7 @@ import Pdk from 'kong-pdk/pdk.js'
 import type { Logger } from '../../../policies/policy.ts'
 import { UNAVAILABLE_REPLY } from '../unavailable.ts'
 import { ADOPT } from './adopt.ts'
-import { type DirectAnswer, DirectCalls, directPdk, readDirectRequest } from './direct-event.ts'
+import { createRecentFacts, type DirectAnswer, DirectCalls, directPdk, readDirectRequest } from './direct-event.ts'
 import { type EventEnd, endsEvent, type KongEvent, type Phase, type ToKong } from './event.ts'
 import { createEventTable, type EventLimits, phaseOfId } from './event-table.ts'
 import { createInstances, MAX_FIRST_ID, RpcError } from './instances.ts'
@@ -98,6 +98,7 @@ export function shownMethod(method: string): string {
 export function createPluginServer(options: PluginServerOptions): PluginServer {
   const { logger } = options
   const instances = createInstances(options.plugins, logger)
+  const recentFacts = createRecentFacts()
   const events = createEventTable({
     answerMs: options.answerMs,
     idleMs: options.idleMs,
@@ -123,7 +124,7 @@ export function createPluginServer(options: PluginServerOptions): PluginServer {
   }
 
   function handleDirect(argument: unknown, reply: Reply): Cancel {
-    const request = readDirectRequest(argument)
+    const request = readDirectRequest(argument, recentFacts)
     const instance = instances.find(request.instanceId)
     instance.resetExpireTs()
     const event = events.open('access', instance.getName())

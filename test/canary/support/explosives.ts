@@ -1,7 +1,7 @@
 /**
- * Lets policies meet exceptions that quote the whole request. In a body, `explode` says in which reading of it that
- * happens (1: by the first policy that reads it, and so on), or `redaction`: when it is redacted, or `later`: outside of
- * every policy.
+ * Lets policies meet exceptions that quote the whole request. In a body, `explode` says when that happens: in which reading
+ * of it (1: the first, and so on), or in which function (`hasOverrides` is one of llm-token-limit, `redactBody` is where
+ * content is redacted), or `later`: outside of every policy.
  */
 
 const SOURCE = `
@@ -16,10 +16,10 @@ JSON.parse = (text, ...more) => {
     setTimeout(() => { throw new TypeError(text) }, 50)
     return value
   }
-  if (when === 'redaction') {
+  if (typeof when === 'string') {
     const { messages } = value
     Object.defineProperty(value, 'messages', { enumerable: true, get() {
-      if (new Error().stack.includes('redactBody')) throw new RangeError(text)
+      if (new Error().stack.includes(when)) throw new RangeError(text)
       return messages
     } })
     return value

@@ -1,6 +1,7 @@
 --- Runs llm-edge's access phase in one message over cases from standard input, one JSON object a line: `{facts, body,
--- earlier, instance, asks, answers}`. `body` and `answers` are in hexadecimal, an answer being all bytes of it; `asks` is
--- what Kong's functions return. Prints `{sent, shared, exit, body}` for each: every write, and what became of the request.
+-- earlier, instance, asks, answers, told}`. `body` and `answers` are in hexadecimal, an answer being all bytes of it; `asks`
+-- is what Kong's functions return, and `told` that the server heard of the request before. Prints `{sent, shared, exit,
+-- body}` for each: every write, and what became of the request.
 
 local json = require "json"
 local loop = require "loop"
@@ -73,7 +74,8 @@ for line in io.lines() do
   kong.ctx.shared.portcullis_facts = case.facts
   kong.service.request.set_raw_body = function(body) seen.new_body = body end
   local seen_json, known_json = pieces_of(case.facts)
-  ngx.ctx.portcullis_request = { facts = case.facts, body = from_hex(case.body), seen = seen_json, known = known_json }
+  ngx.ctx.portcullis_request = { facts = case.facts, body = from_hex(case.body), seen = seen_json, known = known_json,
+    told = case.told and plugin.server_def.socket or nil }
   loop.request(plugin.access, plugin, {})
   loop.run()
   for _, answer in ipairs(case.answers) do

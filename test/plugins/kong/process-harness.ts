@@ -1,6 +1,7 @@
 /** The built plugin server as a process of its own. */
 
 import { type ChildProcess, spawn } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { entryKey, FACTS_KEY, type Facts } from '../../../plugins/kong/shared-context.ts'
 import { createRequest, type KongRequest } from '../../support/kong-client/request.ts'
@@ -79,10 +80,11 @@ export function llmRequest(change: Partial<Facts> = {}): KongRequest {
   const body = Buffer.from(
     JSON.stringify({ model: 'gpt-4o', max_tokens: 50, messages: [{ role: 'user', content: PROMPT }] }),
   )
-  const request = createRequest({ method: 'POST', uri: '/v1/chat/completions', requestId: 'r', body })
+  const requestId = randomBytes(16).toString('hex')
+  const request = createRequest({ method: 'POST', uri: '/v1/chat/completions', requestId, body })
   const facts: Facts = {
     version: 1,
-    request_id: 'r',
+    request_id: requestId,
     method: 'POST',
     path: '/v1/chat/completions',
     address: '192.0.2.1',

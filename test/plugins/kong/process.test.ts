@@ -19,7 +19,7 @@ import { fileURLToPath } from 'node:url'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { bundle } from '../../../plugins/kong/bundle.ts'
 import { PLUGIN_NAMES } from '../../../plugins/kong/registry.ts'
-import { entryKey, type PluginEntry } from '../../../plugins/kong/shared-context.ts'
+import { entryKey, FACTS_KEY, type Facts, type PluginEntry } from '../../../plugins/kong/shared-context.ts'
 import { createDirectWorker } from '../../support/kong-client/direct-worker.ts'
 import { createRequest, type KongRequest } from '../../support/kong-client/request.ts'
 import { settleMessage } from '../../support/kong-client/settle-message.ts'
@@ -256,6 +256,13 @@ describe('settlements that llm-edge sends in a batch', () => {
     return { plugin: mark.plugin, plugin_id: mark.plugin_id, protocol, reservations, report }
   }
 
+  /** What it sends first. */
+  function endOf(request: KongRequest, plugin: PluginConfig) {
+    const { request_id: id } = request.shared.get(FACTS_KEY) as Facts
+    const { mark, report } = request.shared.get(entryKey(plugin.plugin)) as PluginEntry
+    return { request: id, plugins: [mark.plugin, mark.plugin_id], report }
+  }
+
   async function letThrough(worker: Worker, plugin: PluginConfig): Promise<KongRequest> {
     const request = llmRequest()
     expect(await worker.access(request, plugin)).toBe('done')
@@ -346,9 +353,98 @@ describe('settlements that llm-edge sends in a batch', () => {
     })
   })
 
+  test('of requests that this process let through are told by their ids, and count once', async () => {
+    await start()
+    const [worker, plugin] = [kong(), tokenLimitConfig('a', 1_000)]
+    const [one, two] = [await letThrough(worker, plugin), await letThrough(worker, plugin)]
+    const records = [recordOf(one, plugin), recordOf(two, plugin)]
+    const ended = [one, two].map((request) => endOf(request, plugin))
+    expect(await settle({ ended })).toEqual({ error: null, result: { unknown: [] } })
+    // A second time nothing is known of them: then everything is told, and nothing is counted again.
+    expect(await settle({ ended })).toEqual({ error: null, result: { unknown: [1, 2] } })
+    expect(await settle({ records })).toEqual({ error: null, result: { unknown: [] } })
+    const next = llmRequest()
+    await worker.access(next, plugin)
+    const reserved = 1_000 - remaining(one)
+    expect(remaining(next)).toBe(1_000 - 2 * 15 - reserved)
+  })
+
+  test('are unknown by an id alone after the process, for another config, or with a plugin too many', async () => {
+    const first = await start()
+    const [worker, plugin] = [kong(), tokenLimitConfig('a', 1_000)]
+    const request = await letThrough(worker, plugin)
+    const end = endOf(request, plugin)
+    const others = [
+      { ...end, plugins: [plugin.plugin, 'other'] },
+      { ...end, plugins: [...end.plugins, 'llm-scope', plugin.id] },
+      { ...end, request: '__proto__' },
+    ]
+    expect(await settle({ ended: others })).toEqual({ error: null, result: { unknown: [1, 2, 3] } })
+    first.child.kill('SIGKILL')
+    await first.exit
+    await start()
+    expect(await settle({ ended: [end] })).toEqual({ error: null, result: { unknown: [1] } })
+  })
+
+  test('tell who watches the same by an id as with everything', async () => {
+    await start()
+    const path = join(directory, 'audit.ndjson')
+    const audit = { sinks: [{ type: 'file', path, flush_ms: 0 }], content: 'redacted', redaction: {} }
+    const minute = { name: 'tokens', limit: 1_000, window_seconds: 60 }
+    const config = { audit, scope: { mode: 'shadow' }, token_limit: { limits: [minute] } }
+    const plugin: PluginConfig = {
+      plugin: 'llm-gateway',
+      id: 'g',
+      seq: 1,
+      config: JSON.stringify({ __plugin_id: 'g', ...config }),
+    }
+    const request = await letThrough(kong(), plugin)
+    const entry = request.shared.get(entryKey('llm-gateway')) as PluginEntry
+    const facts = request.shared.get(FACTS_KEY) as Facts
+    const times = { started_at: 1_700_000_000_000, duration: 250, upstream: 20 }
+    expect(await settle({ ended: [{ ...endOf(request, plugin), ...times }] })).toEqual({
+      error: null,
+      result: { unknown: [] },
+    })
+    const lines = () => (existsSync(path) ? readFileSync(path, 'utf8').trim().split('\n').filter(Boolean) : [])
+    await until(() => lines().length === 1)
+    const data = {
+      request: { id: facts.request_id, method: facts.method },
+      upstream_uri: facts.path,
+      route: facts.route,
+      service: facts.service,
+      consumer: facts.consumer,
+      authenticated_entity: facts.credential,
+      client_ip: facts.address,
+      started_at: times.started_at,
+      latencies: { request: times.duration, proxy: times.upstream },
+      response: { status: 200 },
+    }
+    const held = JSON.parse(entry.reservations ?? '[]') as readonly object[]
+    const reservations = JSON.stringify(held.map((one, index) => ({ ...one, id: `another-${index}` })))
+    const seen = { data, entries: [{ plugin: 'llm-gateway', verdicts: entry.verdicts }] }
+    const records = [{ ...recordOf(request, plugin), reservations, seen }]
+    expect(await settle({ records })).toEqual({ error: null, result: { unknown: [] } })
+    await until(() => lines().length === 2)
+    const [byId, whole] = lines().map((line) => JSON.parse(line) as Record<string, unknown>)
+    expect(byId).toMatchObject({ 'portcullis.duration_ms': 250, 'portcullis.would_reject': [expect.any(String)] })
+    // What was redacted waits for but one of them.
+    const { 'portcullis.content.request': content, ...rest } = byId ?? {}
+    expect(content).toEqual(expect.any(String))
+    expect(whole).toEqual({ ...rest, 'portcullis.content.request.dropped': 'lost' })
+  })
+
   test.each([
     'no JSON',
     '[]',
+    '{"version":1,"ended":{}}',
+    '{"version":2,"ended":[]}',
+    '{"version":1,"ended":[5]}',
+    '{"version":1,"ended":[{"request":5,"plugins":[],"report":{}}]}',
+    '{"version":1,"ended":[{"request":"r","plugins":{},"report":{}}]}',
+    '{"version":1,"ended":[{"request":"r","plugins":["p"],"report":{}}]}',
+    '{"version":1,"ended":[{"request":"r","plugins":["p",1],"report":{}}]}',
+    '{"version":1,"ended":[{"request":"r","plugins":["p","a"]}]}',
     '{"version":1,"records":[{"plugin":"p","plugin_id":"a","seen":[]}],"configs":[]}',
     '{"version":2,"records":[],"configs":[]}',
     '{"version":1,"records":{},"configs":[]}',

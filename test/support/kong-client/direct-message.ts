@@ -25,29 +25,34 @@ const ANSWER_HEAD = 19
 
 type Table = Readonly<Record<string, unknown>>
 
-/** From its method on. `taps` are the ids of those whose text the worker knows. */
+/**
+ * From its method on.
+ * @param body `same` for a request that the server was told before
+ * @param taps ids of those whose text the worker knows
+ */
 export function accessMessage(
   instance: number,
   shared: ReadonlyMap<string, unknown>,
-  body: Uint8Array | undefined,
+  body: Uint8Array | 'same' | undefined,
   taps: readonly string[] = [],
 ): Buffer {
   const facts = shared.get(FACTS_KEY) as Table
   const parts = [{ request_id: facts.request_id }, pick(facts, SEEN), pick(facts, KNOWN)].map(luaJson)
+  const which = body === 'same' ? `"same":${luaJson(facts.request_id)}` : `"facts":[${parts.join(',')}]`
   const earlier = EARLIER.flatMap((key) => {
     const entry = (shared.get(key) ?? {}) as Table
     const told = pick(entry, ['claims', 'identity'])
     return Object.keys(told).length === 0 ? [] : [`"${key}":${luaJson(told)}`]
   })
   const known = taps.map((id) => ` ${id}`).join('')
-  const text = Buffer.from(`{"facts":[${parts.join(',')}],"earlier":{${earlier.join(',')}},"taps":"${known}"}`)
+  const text = Buffer.from(`{${which},"earlier":{${earlier.join(',')}},"taps":"${known}"}`)
   return Buffer.concat([
     Buffer.of(0xb1),
     Buffer.from('portcullis.Access'),
     Buffer.of(0x91, 0x93),
     sized(0xdb, Buffer.from(String(instance))),
     sized(0xdb, text),
-    body === undefined ? Buffer.of(0xc0) : sized(0xc6, body),
+    body === undefined || body === 'same' ? Buffer.of(0xc0) : sized(0xc6, body),
   ])
 }
 

@@ -20,6 +20,8 @@ export function createDirectWorker(options: RpcOptions): DirectWorker {
   const own = createWorker(options)
   const channels = createChannels(options)
   const taps: Taps = new Map()
+  /** Requests that the server knows from an earlier plugin. */
+  const told = new WeakSet<KongRequest>()
   let ready = false
   let ownWay = 0
 
@@ -46,11 +48,12 @@ export function createDirectWorker(options: RpcOptions): DirectWorker {
     const facts = request.shared.get(FACTS_KEY) as Facts | undefined
     if (!ready || facts === undefined) return throughKong(request, plugin)
     const body = facts.body_base64 === undefined ? undefined : Buffer.from(facts.body_base64, 'base64')
+    const ask = async (what: Uint8Array | 'same' | undefined) =>
+      decide(request, accessMessage(await own.instanceId(plugin), request.shared, what, [...taps.keys()]))
     try {
-      const unbegun = await decide(
-        request,
-        accessMessage(await own.instanceId(plugin), request.shared, body, [...taps.keys()]),
-      )
+      let unbegun = told.has(request) ? await ask('same') : 'not told yet'
+      if (unbegun !== undefined) unbegun = await ask(body)
+      told.add(request)
       if (unbegun === undefined) return 'done'
       ready = false
       return throughKong(request, plugin)
@@ -64,14 +67,18 @@ export function createDirectWorker(options: RpcOptions): DirectWorker {
     }
   }
 
-  async function settle(plugin: PluginConfig, { mark, protocol, reservations, report }: PluginEntry): Promise<void> {
+  async function settle(
+    requestId: string,
+    plugin: PluginConfig,
+    { mark, protocol, reservations, report }: PluginEntry,
+  ): Promise<void> {
+    const send = async (message: Parameters<typeof settleMessage>[0]) =>
+      (await own.rpc.call('portcullis.Settle', settleMessage(message))) as { readonly unknown: readonly number[] }
+    const ended = [{ request: requestId, plugins: [mark.plugin, mark.plugin_id], report }]
+    const { unknown } = await send({ ended })
+    if (unknown.length === 0) return
     const records = [{ plugin: mark.plugin, plugin_id: mark.plugin_id, protocol, reservations, report }]
-    const send = async (configs: readonly object[]) =>
-      (await own.rpc.call('portcullis.Settle', settleMessage({ records, configs }))) as {
-        readonly unknown: readonly number[]
-      }
-    const { unknown } = await send([])
-    if (unknown.length > 0) await send([{ plugin: plugin.plugin, config: plugin.config }])
+    await send({ records, configs: [{ plugin: plugin.plugin, config: plugin.config }] })
   }
 
   return {
@@ -82,7 +89,7 @@ export function createDirectWorker(options: RpcOptions): DirectWorker {
       if (entry?.batch !== true) return own.log(request, plugin)
       if (entry.reservations === undefined) return 'done'
       try {
-        await settle(plugin, entry)
+        await settle((request.shared.get(FACTS_KEY) as Facts).request_id, plugin, entry)
         return 'done'
       } catch (error) {
         if (!(error instanceof NoAnswer)) throw error

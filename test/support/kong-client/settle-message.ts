@@ -9,6 +9,8 @@ export interface SettleRecord {
 /** @param message as it would be with the reservations inside of their records */
 export function settleMessage(message: {
   readonly records?: readonly SettleRecord[]
+  /** In place of records: requests by their ids. */
+  readonly ended?: readonly object[]
   readonly configs?: unknown
   readonly version?: number
 }): readonly [string, Buffer] {

@@ -5,6 +5,7 @@ import { access } from '../../../../plugins/kong/adapter/access.ts'
 import type { KongPdk } from '../../../../plugins/kong/adapter/pdk.ts'
 import { settle } from '../../../../plugins/kong/adapter/settle.ts'
 import { FACTS_KEY, type Facts } from '../../../../plugins/kong/shared-context.ts'
+import { createUnderWay } from '../../../../plugins/kong/under-way.ts'
 import { createPipeline } from '../../../../policies/pipeline.ts'
 import type { Decision, Exchange, Outcome, PolicyInstance, Reservation } from '../../../../policies/policy.ts'
 import { callPdk, RequestEnded } from '../../../support/kong-client/pdk.ts'
@@ -102,6 +103,7 @@ export function stage(options: StageOptions): Stage {
         logger,
         deadlineMs: options.deadlineMs ?? 5_000,
         settlesBatches: false,
+        underWay: createUnderWay(),
         onNoFacts: () => {
           unseen += 1
         },

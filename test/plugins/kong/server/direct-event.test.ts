@@ -4,7 +4,7 @@ import { Socket } from 'node:net'
 import fc from 'fast-check'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import type { KongPdk } from '../../../../plugins/kong/adapter/pdk.ts'
-import { readDirectRequest } from '../../../../plugins/kong/server/direct-event.ts'
+import { createRecentFacts, readDirectRequest } from '../../../../plugins/kong/server/direct-event.ts'
 import { RpcError } from '../../../../plugins/kong/server/instances.ts'
 import { REFUSAL } from '../../../../plugins/kong/server/server.ts'
 import { FACTS_KEY } from '../../../../plugins/kong/shared-context.ts'
@@ -76,7 +76,8 @@ function gates() {
 }
 
 describe('an access event', () => {
-  const read = (text: string, body: Buffer | null = null, id: unknown = '5') => readDirectRequest([id, text, body])
+  const read = (text: string, body: Buffer | null = null, id: unknown = '5') =>
+    readDirectRequest([id, text, body], createRecentFacts())
   const GOOD = '{"facts":[{"a":1},{"b":2}],"earlier":{"entry":{"claims":"{}"}},"taps":""}'
 
   test('is put together from its parts', () => {
@@ -111,7 +112,46 @@ describe('an access event', () => {
     ['no taps', ['5', '{"facts":[],"earlier":{}}', null]],
     ['taps that are no text', ['5', '{"facts":[],"earlier":{},"taps":[""]}', null]],
   ])('that is %s is none', (_, argument) => {
-    expect(() => readDirectRequest(argument)).toThrow(RpcError)
+    expect(() => readDirectRequest(argument, createRecentFacts())).toThrow(RpcError)
+  })
+
+  test('of a request that was told before has the same facts, as long as they are known', () => {
+    const recent = createRecentFacts()
+    const told = (id: string, body: Buffer | null = null) =>
+      readDirectRequest(['5', `{"facts":[{"request_id":"${id}"}],"earlier":{},"taps":""}`, body], recent)
+    const same = (id: string) => readDirectRequest(['6', `{"same":${id},"earlier":{"e":1},"taps":"t"}`, null], recent)
+    told('first')
+    // Nobody had asked for any, so that none was kept.
+    expect(() => same('"first"')).toThrow(RpcError)
+    const { shared } = told('second', Buffer.of(1))
+    expect(same('"second"')).toEqual({ instanceId: 6, shared: { ...shared, e: 1 }, taps: 't' })
+    expect(same('"second"').shared[FACTS_KEY]).toBe(shared[FACTS_KEY])
+    for (const id of ['"none"', '"__proto__"', '5', 'null', '{}']) expect(() => same(id)).toThrow(RpcError)
+  })
+
+  test('of two requests with one id does not take the one for the other', () => {
+    const recent = createRecentFacts()
+    expect(() => recent.find('none')).toThrow(RpcError)
+    for (let request = 0; request < 3; request += 1) recent.keep({ request_id: 'r', request }, 1)
+    expect(() => recent.find('r')).toThrow(RpcError)
+  })
+
+  test('keeps few facts, and few bytes of bodies', () => {
+    const recent = createRecentFacts()
+    expect(() => recent.find('none')).toThrow(RpcError)
+    for (let id = 0; id < 600; id += 1) recent.keep({ request_id: `few-${id}` }, 1)
+    expect(() => recent.find('few-87')).toThrow(RpcError)
+    expect(recent.find('few-88')).toEqual({ request_id: 'few-88' })
+    for (let id = 0; id < 3; id += 1) recent.keep({ request_id: `large-${id}` }, 4 * 1_048_576)
+    expect(() => recent.find('large-0')).toThrow(RpcError)
+    expect(() => recent.find('few-599')).toThrow(RpcError)
+    expect(recent.find('large-1')).toEqual({ request_id: 'large-1' })
+    recent.keep({ request_id: 'large-2' }, 1)
+    recent.keep({ request_id: 'small' }, 1)
+    expect(recent.find('large-1')).toEqual({ request_id: 'large-1' })
+    for (let id = 0; id < 10_000; id += 1) recent.keep({ request_id: `then-${id}` }, 1)
+    recent.keep({ request_id: 'beyond' }, 1)
+    expect(() => recent.find('beyond')).toThrow(RpcError)
   })
 
   test('changes nothing but its own objects, whatever its members are called', () => {

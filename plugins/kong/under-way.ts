@@ -1,0 +1,66 @@
+/**
+ * What this process let through and has not heard of again, so that the end of a request can be told by its id alone.
+ * A bounded memory, never the only place: `llm-edge` has it all and sends it to a process that does not know the id.
+ */
+
+import type { ReadEndedEntry } from './ending.ts'
+import type { Facts } from './shared-context.ts'
+
+/** What one plugin noted, and by which config. */
+export interface KeptEntry extends ReadEndedEntry {
+  readonly pluginId: string
+}
+
+/** Of the facts, what an observer is told. Never the body. */
+export type KeptFacts = Pick<
+  Facts,
+  'request_id' | 'method' | 'path' | 'address' | 'consumer' | 'credential' | 'route' | 'service'
+>
+
+export interface KeptRequest {
+  readonly facts: KeptFacts
+  readonly entries: readonly KeptEntry[]
+}
+
+export interface UnderWay {
+  /**
+   * Adds an entry to those of its request. Kong's ids are random and of 128 bits; should a plugin decide twice under one,
+   * nothing is known of either request.
+   */
+  keep(facts: Facts, entry: KeptEntry): void
+  find(requestId: string): KeptRequest | undefined
+  forget(requestId: string): void
+}
+
+/** Some 5 KB each. Beyond that the oldest goes. */
+const MOST = 10_000
+
+export function createUnderWay(most = MOST): UnderWay {
+  /** Oldest first. */
+  const requests = new Map<string, { readonly facts: KeptFacts; entries: KeptEntry[] }>()
+
+  return {
+    keep(facts, entry) {
+      const id = facts.request_id
+      const known = requests.get(id)
+      if (known !== undefined) {
+        const twice = known.entries.length === 0 || known.entries.some(({ plugin }) => plugin === entry.plugin)
+        known.entries = twice ? [] : [...known.entries, entry]
+        return
+      }
+      requests.set(id, { facts: withoutBody(facts), entries: [entry] })
+      if (requests.size <= most) return
+      const [oldest] = requests.keys()
+      if (oldest !== undefined) requests.delete(oldest)
+    },
+    find(requestId) {
+      const found = requests.get(requestId)
+      return found?.entries.length === 0 ? undefined : found
+    },
+    forget: (requestId) => void requests.delete(requestId),
+  }
+}
+
+function withoutBody({ request_id, method, path, address, consumer, credential, route, service }: Facts): KeptFacts {
+  return { request_id, method, path, address, consumer, credential, route, service } as KeptFacts
+}
