@@ -16,7 +16,7 @@ const VERSION = 1
 export const CHUNK_BYTES = 262_144
 /** Of one message or answer: the longest content, should all of it have to be escaped. */
 export const MAX_TEXT_BYTES = 8 * 1_048_576
-const MOST_IDS = 10_000
+const MOST_LISTED = 10_000
 
 export interface Adoption {
   readonly contents: readonly MovedContent[]
@@ -25,36 +25,40 @@ export interface Adoption {
 }
 
 export interface AdoptAnswer {
-  /** How much of it there was no room for. */
+  /** How many of the contents there was no room for, or which were none. */
   readonly refused: number
   readonly found: readonly MovedContent[]
 }
 
 /** The argument: JSON, in which any text stays what it is. */
 export function writeAdoption({ contents, wanted }: Adoption): string {
-  return JSON.stringify({ version: VERSION, contents, wanted: wanted.slice(0, MOST_IDS) })
+  return JSON.stringify({ version: VERSION, contents, wanted: wanted.slice(0, MOST_LISTED) })
 }
 
 /**
- * Takes what comes into `held`, all of it or, when it is malformed, nothing; answers with what is wanted back.
+ * Takes what comes into `held`, and answers with what is wanted back.
  * @throws {RpcError} when it is no such message.
  */
 export function adopt(argument: unknown, held: HeldContent): string {
   const message = parse(argument)
-  const contents = readContents(message.contents)
-  const wanted = message.wanted
-  if (!isIds(wanted)) throw notOne()
-  const refused = contents.filter((content) => !held.adopt(content)).length
+  const { contents, wanted } = message
+  if (!isShortList(contents) || !isShortList(wanted) || !wanted.every(isContentId)) throw notOne()
+  const refused = contents.filter((one) => !adoptOne(one, held)).length
   const answer: AdoptAnswer = { refused, found: findSome(held, wanted) }
   return JSON.stringify({ version: VERSION, ...answer })
 }
 
+function adoptOne(one: unknown, held: HeldContent): boolean {
+  const content = readMovedContent(one)
+  return content !== undefined && held.adopt(content)
+}
+
 /** @throws {RpcError} when it is no answer to {@link writeAdoption}. */
 export function readAdoptAnswer(result: unknown): AdoptAnswer {
-  const message = parse(result)
-  const { refused } = message
-  if (typeof refused !== 'number' || !Number.isSafeInteger(refused) || refused < 0) throw notOne()
-  return { refused, found: readContents(message.found) }
+  const { refused, found } = parse(result)
+  if (typeof refused !== 'number' || !Number.isSafeInteger(refused) || refused < 0 || !isShortList(found))
+    throw notOne()
+  return { refused, found: found.map(readMovedContent).filter((content) => content !== undefined) }
 }
 
 /** As much as fits into one answer; the rest is asked for again. */
@@ -83,17 +87,8 @@ function parse(text: unknown): Readonly<Record<string, unknown>> {
   return message
 }
 
-function readContents(list: unknown): readonly MovedContent[] {
-  if (!Array.isArray(list) || list.length > MOST_IDS) throw notOne()
-  return list.map((one: unknown) => readMovedContent(one) ?? fail())
-}
-
-function isIds(list: unknown): list is readonly string[] {
-  return Array.isArray(list) && list.length <= MOST_IDS && list.every(isContentId)
-}
-
-function fail(): never {
-  throw notOne()
+function isShortList(value: unknown): value is readonly unknown[] {
+  return Array.isArray(value) && value.length <= MOST_LISTED
 }
 
 function notOne(): RpcError {

@@ -51,6 +51,12 @@ export function passOn({ path, held, logger, now, mayCome }: PassOnOptions): Pas
     return peer
   }
 
+  function decline(): void {
+    declined = true
+    // Nobody will send what somebody may come to wait for.
+    held.expect(0)
+  }
+
   /** One message and its answer. Returns when to look again, in milliseconds. */
   async function pass(): Promise<number> {
     const successor = isIdle() ? undefined : await reach()
@@ -63,7 +69,7 @@ export function passOn({ path, held, logger, now, mayCome }: PassOnOptions): Pas
     const adopted = answer !== undefined && 'result' in answer ? read(answer.result) : undefined
     if (adopted === undefined) {
       successor.close()
-      declined = answer !== undefined
+      if (answer !== undefined) decline()
       // Here is where it is looked for now.
       for (const content of contents) if (!held.adopt(content)) lost += 1
       return RETRY_MS
@@ -75,8 +81,6 @@ export function passOn({ path, held, logger, now, mayCome }: PassOnOptions): Pas
 
   async function passAll(): Promise<void> {
     while (!ending && !declined) await sleep(await pass())
-    // Nobody will send what somebody waits for.
-    held.expect(0)
   }
 
   held.expect(Number.POSITIVE_INFINITY)

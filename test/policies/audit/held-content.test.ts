@@ -1,8 +1,11 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { fields } from '../../../policies/audit/config.ts'
 import type { Content } from '../../../policies/audit/content.ts'
 import { createHeldContent } from '../../../policies/audit/held-content.ts'
 import { type AuditRecord, auditLog } from '../../../policies/audit/index.ts'
+import { LOST } from '../../../policies/audit/missing-content.ts'
+import { readMovedContent } from '../../../policies/audit/moved-content.ts'
 import type { Deps, Ending, Exchange, PolicyInstance, Reservation } from '../../../policies/policy.ts'
 import { createRuntime, type Runtime } from '../../../policies/runtime.ts'
 import { parsePolicyConfig } from '../../../policies/schema/parse.ts'
@@ -158,6 +161,278 @@ describe('the place where content waits', () => {
         expect(held.hold('all', 1_800, () => text('all'))).toBe(true)
       }),
       { numRuns: 200 },
+    )
+  })
+})
+
+describe('content that moves to another process', () => {
+  /** Both with one clock. */
+  function processes(mostBytes = 1_000_000) {
+    const from = place(mostBytes)
+    const to = createHeldContent({ clock: from.clock, mostBytes, patienceMs: 1_000 })
+    const move = (bytes = 1_000_000) => from.held.release(bytes).map((moved) => to.adopt(moved))
+    return { ...from, to, move }
+  }
+
+  it('is in one of them alone', async () => {
+    const { hold, held, to, move, given, use, clock } = processes()
+    hold('a')
+    hold('b')
+    await clock.pass(1)
+    expect(move()).toEqual([true, true])
+    expect([held.size, to.size]).toEqual([0, 2])
+    expect(held.take('a', use)).toBe(false)
+    expect(to.take('a', use)).toBe(true)
+    expect(given).toEqual([text('a')])
+    to.drop('b')
+    expect(to.size).toBe(0)
+  })
+
+  it('is made before it goes, and stays for whoever waits for it', async () => {
+    const { hold, held, to, move, given, use, clock } = processes()
+    hold('a')
+    hold('b')
+    held.take('b', use)
+    expect(move()).toEqual([])
+    expect(held.size).toBe(2)
+    await clock.pass(1)
+    expect(move()).toEqual([true])
+    expect(given).toEqual([text('b')])
+    expect(to.take('a', use)).toBe(true)
+  })
+
+  it('goes oldest first and in pieces, of which a large one is alone', async () => {
+    const { held, clock } = processes()
+    for (const [id, length] of [
+      ['a', 100],
+      ['b', 5_000],
+      ['c', 100],
+      ['d', 100],
+    ] as const)
+      held.hold(id, length, () => text('x'.repeat(length)))
+    await clock.pass(7)
+    const pieces = [held.release(2_000), held.release(2_000), held.release(2_000), held.release(2_000)]
+    expect(pieces.map((piece) => piece.map(({ id }) => id))).toEqual([['a'], ['b'], ['c', 'd'], []])
+    expect(pieces[0]).toEqual([{ id: 'a', waitedMs: 7, content: text('x'.repeat(100)) }])
+  })
+
+  it('is waited for where it is expected', async () => {
+    const { hold, to, move, given, use, clock } = processes()
+    hold('a')
+    to.expect(100)
+    expect(to.take('a', use)).toBe(true)
+    expect(to.take('a', use)).toBe(false)
+    expect(to.wanted()).toEqual(['a'])
+    await clock.pass(1)
+    expect(move()).toEqual([true])
+    expect(given).toEqual([text('a')])
+    expect([to.size, to.wanted()]).toEqual([0, []])
+  })
+
+  it('is lost when it does not come in time, for as long as it is expected', async () => {
+    const { to, given, use, clock } = processes()
+    to.expect(100)
+    expect(to.take('a', use)).toBe(true)
+    await clock.pass(99)
+    expect(to.take('b', use)).toBe(true)
+    await clock.pass(1)
+    expect(to.take('c', use)).toBe(false)
+    await clock.pass(2_900)
+    expect(given).toEqual([LOST])
+    await clock.pass(100)
+    expect(given).toEqual([LOST, LOST])
+    expect(to.wanted()).toEqual([])
+  })
+
+  it('is lost at once when the process ends that waits for it', () => {
+    const { to, given, use } = processes()
+    to.expect(100)
+    to.take('a', use)
+    to.close()
+    expect(given).toEqual([LOST])
+    expect(to.take('b', use)).toBe(false)
+    expect(to.adopt({ id: 'a', waitedMs: 0, content: text('a') })).toBe(false)
+  })
+
+  it('that nobody wants is not kept when it comes', async () => {
+    const { hold, to, move, clock } = processes()
+    hold('a')
+    to.expect(100)
+    to.drop('a')
+    await clock.pass(1)
+    move()
+    expect(to.size).toBe(0)
+  })
+
+  it('goes back to where it is asked for', async () => {
+    const { hold, held, to, move, given, use, clock } = processes()
+    hold('a')
+    await clock.pass(1)
+    move()
+    held.expect(100)
+    held.take('a', use)
+    const moved = held.wanted().flatMap((id) => to.find(id) ?? [])
+    for (const one of moved) held.adopt(one)
+    expect(given).toEqual([text('a')])
+    expect([held.size, to.size, to.find('a')]).toEqual([0, 0, undefined])
+  })
+
+  it('is not found while it is still to be made', async () => {
+    const { hold, held, clock } = processes()
+    hold('a')
+    expect(held.find('a')).toBeUndefined()
+    await clock.pass(1)
+    expect(held.find('a')).toMatchObject({ id: 'a' })
+  })
+
+  it('takes no more room than other content, and none of what is here', async () => {
+    const { hold, to, move, given, use, clock } = processes(2_000)
+    expect(to.adopt({ id: 'b', waitedMs: 0, content: text('own') })).toBe(true)
+    expect(to.adopt({ id: 'large', waitedMs: 0, content: text('x'.repeat(1_000)) })).toBe(false)
+    expect(to.adopt({ id: 'b', waitedMs: 0, content: text('other') })).toBe(true)
+    hold('a')
+    await clock.pass(1)
+    expect(move()).toEqual([true])
+    expect(to.size).toBe(2)
+    to.take('b', use)
+    expect(given).toEqual([text('own')])
+  })
+
+  it('keeps its age, and is forgotten an hour after its request at the latest but one', async () => {
+    const { to, clock } = processes()
+    expect(to.adopt({ id: 'old', waitedMs: 1_001, content: text('old') })).toBe(false)
+    expect(to.adopt({ id: 'aged', waitedMs: 900, content: text('aged') })).toBe(true)
+    await clock.pass(500)
+    expect(to.adopt({ id: 'young', waitedMs: 0, content: text('young') })).toBe(true)
+    to.hold('own', 1, () => text('own'))
+    await clock.pass(500)
+    expect(to.size).toBe(2)
+    await clock.pass(1_000)
+    expect(to.size).toBe(1)
+    expect(to.find('own')).toMatchObject({ waitedMs: 1_500 })
+    expect(clock.waiting).toBe(0)
+  })
+
+  it('is given once, whichever process hears of the end, whenever and however often it moves', async () => {
+    const step = fc.oneof(
+      fc.record({ do: fc.constant('hold' as const), at: fc.nat(1), bytes: fc.nat(400) }),
+      fc.record({ do: fc.constant('end' as const), at: fc.nat(1), of: fc.nat(30) }),
+      fc.record({ do: fc.constant('move' as const) }),
+      fc.record({ do: fc.constant('wait' as const) }),
+    )
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { maxLength: 60 }), async (steps) => {
+        const clock = createTestClock()
+        const [old, next] = [0, 1].map(() => createHeldContent({ clock, mostBytes: 1_000_000, patienceMs: 100_000 }))
+        if (old === undefined || next === undefined) return expect.unreachable()
+        for (const held of [old, next]) held.expect(100_000)
+        const open: string[] = []
+        const given: string[] = []
+        const ended: string[] = []
+        const move = () => {
+          for (const moved of old.release(1_500)) expect(next.adopt(moved)).toBe(true)
+          for (const id of old.wanted()) {
+            const found = next.find(id)
+            if (found !== undefined) expect(old.adopt(found)).toBe(true)
+          }
+        }
+        for (const [turn, one] of steps.entries()) {
+          const held = 'at' in one && one.at === 0 ? old : next
+          if (one.do === 'wait') await clock.pass(1)
+          else if (one.do === 'move') move()
+          else if (one.do === 'hold') {
+            expect(held.hold(`r${turn}`, one.bytes, () => text(`r${turn}`))).toBe(true)
+            open.push(`r${turn}`)
+          } else if (open.length > 0) {
+            const [id = ''] = open.splice(one.of % open.length, 1)
+            expect(held.take(id, (content) => void given.push(content[REQUEST] ?? 'lost'))).toBe(true)
+            ended.push(id)
+          }
+        }
+        for (let round = 0; round < 100 && (given.length < ended.length || old.size > 0); round += 1) {
+          await clock.pass(1)
+          move()
+        }
+        expect(given.sort()).toEqual(ended.sort())
+        expect([old.size, next.size]).toEqual([0, open.length])
+      }),
+      { numRuns: 200 },
+    )
+  })
+})
+
+describe('content from another process', () => {
+  const good = { id: 'Ab_-09', waitedMs: 12.5, content: { [REQUEST]: '{"a":"[EMAIL]"}' } }
+
+  it.each([
+    ['text', good],
+    [
+      'text with all that is said of it',
+      {
+        ...good,
+        content: { ...good.content, [`${REQUEST}.truncated`]: true, [`${REQUEST}.findings`]: { EMAIL: 1, A_2: 7 } },
+      },
+    ],
+    ['a reason why there is none', { ...good, content: { [`${REQUEST}.dropped`]: 'redaction_failed' } }],
+    ['the longest text', { ...good, content: { [REQUEST]: 'x'.repeat(Number(fields.max_content_bytes.type.max)) } }],
+  ])('may be %s', (_name, moved) => {
+    expect(readMovedContent(JSON.parse(JSON.stringify(moved)))).toEqual(moved)
+  })
+
+  const withContent = (content: unknown) => ({ ...good, content })
+  it.each([
+    ['nothing', null],
+    ['a list', [good]],
+    ['a text', 'x'],
+    ['without an id', { ...good, id: undefined }],
+    ['with an id that is none', { ...good, id: '../x' }],
+    ['with an id too long', { ...good, id: 'x'.repeat(65) }],
+    ['with an id that is a number', { ...good, id: 7 }],
+    ['with no age', { ...good, waitedMs: undefined }],
+    ['from the future', { ...good, waitedMs: -1 }],
+    ['with an age that is none', { ...good, waitedMs: Number.NaN }],
+    ['with an endless age', { ...good, waitedMs: Number.POSITIVE_INFINITY }],
+    ['with an age as text', { ...good, waitedMs: '5' }],
+    ['with something more', { ...good, body: 'x' }],
+    ['without content', withContent(undefined)],
+    ['with empty content', withContent({})],
+    ['with content that is a text', withContent('x')],
+    ['with content that is a list', withContent([])],
+    ['with a text that is none', withContent({ [REQUEST]: 5 })],
+    ['with a text too long', withContent({ [REQUEST]: 'é'.repeat(524_289) })],
+    ['with another member of a record', withContent({ ...good.content, 'user.id': 'x' })],
+    ['with a hash', withContent({ ...good.content, [`${REQUEST}.hash`]: 'ab' })],
+    ['with findings alone', withContent({ [`${REQUEST}.findings`]: { EMAIL: 1 } })],
+    ['truncated, but not really', withContent({ ...good.content, [`${REQUEST}.truncated`]: false })],
+    ['with findings that are a list', withContent({ ...good.content, [`${REQUEST}.findings`]: [1] })],
+    ['with a finding of no kind', withContent({ ...good.content, [`${REQUEST}.findings`]: { 'a secret': 1 } })],
+    ['with a finding without number', withContent({ ...good.content, [`${REQUEST}.findings`]: { EMAIL: '1' } })],
+    ['with a finding of none', withContent({ ...good.content, [`${REQUEST}.findings`]: { EMAIL: 0 } })],
+    ['with a prototype', withContent(JSON.parse(`{"${REQUEST}":"x","__proto__":{"a":1}}`))],
+    [
+      'with a prototype among the findings',
+      withContent(JSON.parse(`{"${REQUEST}":"x","${REQUEST}.findings":{"__proto__":1}}`)),
+    ],
+    [
+      'with too many kinds',
+      withContent({
+        ...good.content,
+        [`${REQUEST}.findings`]: Object.fromEntries(Array.from({ length: 1_001 }, (_, n) => [`T${n}`, 1])),
+      }),
+    ],
+    ['with a reason and a text', withContent({ ...good.content, [`${REQUEST}.dropped`]: 'unreadable' })],
+    ['lost already', withContent({ [`${REQUEST}.dropped`]: 'lost' })],
+    ['with a reason that is none', withContent({ [`${REQUEST}.dropped`]: 'x' })],
+  ])('is not taken %s', (_name, moved) => {
+    expect(readMovedContent(moved)).toBeUndefined()
+  })
+
+  it('is either read as it is or not at all', () => {
+    fc.assert(
+      fc.property(fc.oneof(fc.jsonValue(), fc.jsonValue().map(withContent)), (value) => {
+        const read = readMovedContent(value)
+        expect(read === undefined || JSON.stringify(read) === JSON.stringify(value)).toBe(true)
+      }),
     )
   })
 })
