@@ -77,14 +77,14 @@ export const binaryHost: KongHost = {
 }
 
 /** What kong.env sends to the container's log goes to a file here. */
-function toFile(env: Record<string, string>): Record<string, string> {
+export function toFile(env: Record<string, string>): Record<string, string> {
   return Object.fromEntries(
     Object.entries(env).map(([name, value]) => [name, value.replace(/^\/dev\/stderr\b/, 'logs/error.log')]),
   )
 }
 
 /** Processes that have this path as an argument: the path is unique to one start of Kong. */
-function processesNaming(path: string): number[] {
+export function processesNaming(path: string): number[] {
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))
     .map(Number)
