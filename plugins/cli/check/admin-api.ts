@@ -35,7 +35,10 @@ export async function readAdminApi(admin: AdminApi, places: Places): Promise<Kon
     return rows
   }
   const collector = new EntityCollector((value) => places.of(value) ?? { file: shown })
-  for (const raw of await lists('services')) collector.service(raw)
+  const services = await lists('services')
+  for (const raw of await lists('upstreams', true))
+    collector.upstream(raw, await lists(`upstreams/${encodeURIComponent(text(raw.id) ?? '')}/targets`, true))
+  for (const raw of services) collector.service(raw)
   for (const raw of await lists('routes')) collector.route(raw, raw.service)
   for (const raw of await lists('consumers')) collector.consumer(raw)
   for (const raw of await lists('plugins')) collector.plugin(raw, raw.config)

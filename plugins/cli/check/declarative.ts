@@ -25,6 +25,7 @@ export function readDeclarative(files: readonly DeclarativeFile[], places: Place
   )
   const reader = new Reader(collector, places, configs)
   // Names first: an entity may name one that stands further down, or in another file.
+  for (const root of roots) reader.upstreams(root)
   for (const root of roots) reader.services(root)
   for (const root of roots) reader.routes(root)
   for (const root of roots) reader.rest(root)
@@ -40,6 +41,14 @@ class Reader {
     this.collector = collector
     this.places = places
     this.sharedConfigs = sharedConfigs
+  }
+
+  upstreams(root: Raw): void {
+    for (const raw of rawList(root.upstreams)) this.collector.upstream(raw, rawList(raw.targets))
+    for (const raw of rawList(root.targets)) {
+      const named = text(raw.upstream) ?? text(memberAt(raw.upstream, 'name'))
+      this.collector.upstream({ name: named }, [raw])
+    }
   }
 
   services(root: Raw): void {

@@ -1,5 +1,6 @@
 /** A Kong configuration as entities that know each other, from a declarative file or from the Admin API. */
 
+import { addressOf } from './address.ts'
 import { type Place, type Raw, rawList, strings, text } from './place.ts'
 
 export interface Entity {
@@ -12,7 +13,10 @@ export interface Entity {
   readonly external?: true
 }
 
-export type Service = Entity
+export interface Service extends Entity {
+  /** Hosts of the targets, where the service's own host is the name of one of Kong's upstreams. */
+  readonly targets?: readonly string[]
+}
 
 export interface Route extends Entity {
   readonly service?: Service
@@ -62,6 +66,7 @@ type Kind = 'services' | 'routes' | 'consumers'
 /** Collects entities, then resolves what they say of each other by id or name. */
 export class EntityCollector {
   private readonly found = { services: [] as Service[], routes: [] as Route[], consumers: [] as Consumer[] }
+  private readonly upstreams = new Map<string, readonly string[]>()
   private readonly credentials: { type: string; raw: Raw; consumer: unknown }[] = []
   private readonly plugins: { raw: Raw; config: unknown; scope: Raw }[] = []
   private readonly place: (value: object) => Place
@@ -70,8 +75,17 @@ export class EntityCollector {
     this.place = place
   }
 
+  /** Before the services that lead to it. @param targets as `host:port` */
+  upstream(raw: Raw, targets: readonly Raw[]): void {
+    const name = text(raw.name)
+    if (name === undefined) return
+    const hosts = targets.flatMap(({ target }) => text(target)?.replace(/:\d+$/, '') ?? [])
+    this.upstreams.set(name, [...(this.upstreams.get(name) ?? []), ...hosts])
+  }
+
   service(raw: Raw): Service {
-    return this.add('services', raw, this.entity(raw))
+    const targets = this.upstreams.get(addressOf(raw)?.host ?? '')
+    return this.add('services', raw, { ...this.entity(raw), ...(targets === undefined ? {} : { targets }) })
   }
 
   route(raw: Raw, service: unknown): Route {

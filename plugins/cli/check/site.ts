@@ -6,7 +6,7 @@ import type { Consumer, KongConfig, Plugin, Route } from './entities.ts'
 import type { Environment } from './environment.ts'
 import type { JudgeConfig } from './policies.ts'
 import { DECIDING, PACK, TELLING } from './priorities.ts'
-import { isProviderHost, upstreamOf } from './upstream.ts'
+import { providerOf } from './upstream.ts'
 
 export interface Site {
   readonly config: KongConfig
@@ -86,7 +86,7 @@ function standIn(name: string, rest: Pick<Route, 'service'> = {}): Route {
 }
 
 function leadsToModel({ route, views }: RouteView, plugins: readonly Plugin[]): boolean {
-  if (isProviderHost(upstreamOf(route.service)?.host)) return true
+  if (providerOf(route.service) !== undefined) return true
   const telling = [...PACK, 'ai-proxy']
   if (views.some((view) => telling.some((name) => view.plugins.has(name)))) return true
   // Switched off on this very route: somebody meant it to be there.

@@ -1,29 +1,26 @@
 /** Where a service leads. */
 
+import { addressOf } from './address.ts'
 import type { Service } from './entities.ts'
-import { text } from './place.ts'
 
 export interface Upstream {
   readonly protocol: string
-  readonly host: string
+  /** One, or those of the targets of one of Kong's upstreams. */
+  readonly hosts: readonly string[]
 }
 
 const PROVIDERS =
   /(^|\.)(openai\.com|openai\.azure\.com|anthropic\.com|generativelanguage\.googleapis\.com|aiplatform\.googleapis\.com|mistral\.ai|groq\.com|openrouter\.ai|deepseek\.com|together\.xyz|fireworks\.ai|cohere\.(com|ai)|x\.ai|perplexity\.ai|services\.ai\.azure\.com)$/i
 
 export function upstreamOf(service: Service | undefined): Upstream | undefined {
-  if (service === undefined) return undefined
-  const url = text(service.raw.url)
-  if (url !== undefined && URL.canParse(url)) {
-    const { protocol, hostname } = new URL(url)
-    return { protocol: protocol.slice(0, -1), host: hostname }
-  }
-  const host = text(service.raw.host)
-  return host === undefined ? undefined : { protocol: text(service.raw.protocol) ?? 'http', host }
+  const address = service === undefined ? undefined : addressOf(service.raw)
+  if (address === undefined) return undefined
+  return { protocol: address.protocol, hosts: service?.targets ?? [address.host] }
 }
 
-export function isProviderHost(host: string | undefined): boolean {
-  return host !== undefined && PROVIDERS.test(host)
+/** Undefined where it leads to none that is known. */
+export function providerOf(service: Service | undefined): string | undefined {
+  return upstreamOf(service)?.hosts.find((host) => PROVIDERS.test(host))
 }
 
 /** A name or address that the public Internet does not lead to. */

@@ -5,7 +5,7 @@ import { isRaw, memberAt, strings } from '../place.ts'
 import { AUTH_PLUGINS } from '../priorities.ts'
 import type { Rule } from '../rule.ts'
 import { nameOf, type Site, type View } from '../site.ts'
-import { isProviderHost, upstreamOf } from '../upstream.ts'
+import { providerOf } from '../upstream.ts'
 
 export const CREDENTIAL_HEADERS = ['authorization', 'x-api-key', 'api-key', 'x-goog-api-key']
 
@@ -108,8 +108,8 @@ export const providerKeyForwarded: Rule = {
   fix: 'Add llm-upstream with your key: it removes every credential of the caller.',
   *find(site) {
     for (const view of everyView(site)) {
-      const host = upstreamOf(view.route.service)?.host
-      if (host === undefined || !isProviderHost(host)) continue
+      const host = providerOf(view.route.service)
+      if (host === undefined) continue
       const auth = AUTH_PLUGINS.some((name) => view.plugins.has(name))
       // llm-key takes one key from all these headers, and that is the gateway's own; ai-proxy sends its own.
       const handled = ['llm-key', 'ai-proxy'].some((name) => view.plugins.has(name))

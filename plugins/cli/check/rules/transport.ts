@@ -79,7 +79,7 @@ export const upstreamInClear: Rule = {
       const { service } = view.route
       const upstream = upstreamOf(service)
       if (service === undefined || upstream === undefined) continue
-      if (upstream.protocol === 'http' && !isInside(upstream.host))
+      if (upstream.protocol === 'http' && !upstream.hosts.every(isInside))
         yield { place: service.place, what: `service "${service.name ?? ''}" is reached over http`, on: [service] }
     }
   },

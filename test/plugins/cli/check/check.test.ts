@@ -47,6 +47,22 @@ describe('what is judged', () => {
     expect(await rulesIn(config)).toEqual(['route-without-auth'])
   })
 
+  it.each<readonly [what: string, targets: string]>([
+    ['on it', 'upstreams: [{name: models, targets: [{target: "10.0.0.1:80"}, {target: "api.openai.com:443"}]}]'],
+    [
+      'beside it',
+      'upstreams: [{name: models}]\ntargets: [{upstream: models, target: "api.openai.com:443"}, {upstream: {name: models}, target: "10.0.0.1:80"}]',
+    ],
+  ])('judges a route to a provider that is a target of an upstream, written %s', async (_, targets) => {
+    const config = fileOf(
+      `_format_version: "3.0"\n${targets}\nservices: [{name: o, host: models, protocol: http, routes: [{name: o, protocols: [https]}]}]\n`,
+    )
+    expect((await rulesIn(config)).toSorted()).toEqual(['route-without-auth', 'upstream-in-clear'])
+    const inside = readFileSync(config, 'utf8').replace('api.openai.com:443', '[fd00::1]:8000')
+    expect(await rulesIn(fileOf(inside))).toEqual([])
+    expect(await rulesIn(fileOf(inside), '--all-routes')).toEqual(['route-without-auth'])
+  })
+
   it('judges plugins by what they stand on, also where that is defined elsewhere', async () => {
     const config = fileOf(
       '_format_version: "3.0"\nplugins:\n  - name: llm-token-limit\n    service: existing\n    config: {store: redis, redis: {host: redis}, limits: [{name: t, limit: 1, window_seconds: 60}]}\n',
@@ -311,6 +327,25 @@ describe('a running Admin API', () => {
       ),
     )
     expect(await findings([url])).toMatchObject([{ rule: 'guard-incomplete', file: `${url}/plugins/p5` }])
+  })
+
+  it('knows where an upstream leads', async () => {
+    const lists: Readonly<Record<string, object[]>> = {
+      upstreams: [
+        { id: 'u-1', name: 'other' },
+        { id: 'u-2', name: 'models' },
+      ],
+      'upstreams/u-1/targets': [{ id: 't-1', target: '10.0.0.1:80' }],
+      'upstreams/u-2/targets': [
+        { id: 't-2', target: '10.0.0.2:443' },
+        { id: 't-3', target: 'api.anthropic.com:443' },
+      ],
+      services: [{ id: 's', name: 'o', host: 'models', protocol: 'https', tls_verify: true }],
+      routes: [{ id: 'r', name: 'o', protocols: ['https'], service: { id: 's' } }],
+      consumers: [],
+      plugins: [],
+    }
+    expect(await rulesIn(await serve(paged(lists)))).toEqual(['route-without-auth'])
   })
 
   it('shows keys in clear always, so that is no finding; their age is', async () => {
