@@ -42,7 +42,7 @@ async function admin(method: string, path: string, body?: object): Promise<unkno
     ...(body === undefined ? {} : { body: JSON.stringify(body) }),
   })
   if (!reply.ok) throw new Error(`${method} ${path} answered ${reply.status}: ${await reply.text()}`)
-  return reply.json()
+  return reply.status === 204 ? undefined : reply.json()
 }
 
 async function listed(type: string): Promise<readonly Entity[]> {
@@ -141,6 +141,16 @@ describe.skipIf(databaseKongMissing || !haveRedisServer(SUITE))(SUITE, () => {
       expect((await check(...VARIABLES, '--all-routes')).rules).toEqual(
         expect.arrayContaining(['http-allowed', 'route-without-auth']),
       )
+    })
+
+    test('is found open where it balances over a provider’s hosts', async () => {
+      expect((await check(...VARIABLES)).rules).toEqual([])
+      await admin('POST', '/upstreams', { name: 'models' })
+      await admin('POST', '/upstreams/models/targets', { target: 'api.openai.com:443' })
+      await admin('POST', '/services', { name: 'balanced', host: 'models', protocol: 'https' })
+      await admin('POST', '/services/balanced/routes', { name: 'balanced', paths: ['/balanced'] })
+      expect((await check(...VARIABLES)).rules).toEqual(['http-allowed', 'route-without-auth'])
+      for (const path of ['/routes/balanced', '/services/balanced', '/upstreams/models']) await admin('DELETE', path)
     })
 
     test('gets plugins and consumers, and keeps all that it had as it was', async () => {
