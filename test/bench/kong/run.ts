@@ -9,7 +9,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { configOf, KEYS } from '../../e2e/support/config.ts'
@@ -19,6 +19,7 @@ import { REDIS_PORT, UPSTREAM_PORT } from '../../e2e/support/ports.ts'
 import { listens } from '../../e2e/support/ready.ts'
 import { until } from '../../e2e/support/wait.ts'
 import { median } from '../harness.ts'
+import { type CpuTime, cpuClock } from './cpu.ts'
 import { generator, load, type Measured } from './load.ts'
 import { countRoundTrips, type RoundTrips } from './round-trips.ts'
 import { LIMITER, type Route, routesIn } from './routes.ts'
@@ -29,6 +30,8 @@ const CONNECTIONS = [1, 8, 32] as const
 interface Row extends Measured {
   readonly route: string
   readonly connections: number
+  /** For one request. */
+  readonly microseconds: CpuTime
 }
 
 const BODY = JSON.stringify({
@@ -53,7 +56,7 @@ async function main(): Promise<void> {
   // Kong's workers, and so the plugin server, may be another user.
   chmodSync(folder, 0o777)
   const chosen = chooseRoutes(routesIn(folder), values.routes)
-  await startRedis(resources)
+  const redis = await startRedis(resources)
   resources.defer(await startUpstream(UPSTREAM_PORT, folder))
   const routes = Object.fromEntries(Object.entries(chosen).map(([name, { options }]) => [name, options]))
   const config = configOf(`http://127.0.0.1:${UPSTREAM_PORT}`, routes)
@@ -64,8 +67,17 @@ async function main(): Promise<void> {
   resources.defer(() => kong.stop())
 
   const url = (route: string) => urlOf(kong, route)
-  const measure = (route: string, connections: number, seconds: number) =>
-    load({ url: url(route), key: KEYS.alice, body: BODY, connections, seconds })
+  const server = (await kong.pluginServers()).at(-1)
+  if (server === undefined) throw new Error('Kong has no plugin server')
+  const cpu = cpuClock({ server, redis })
+  async function measure(route: string, connections: number, seconds: number) {
+    const before = cpu()
+    const measured = await load({ url: url(route), key: KEYS.alice, body: BODY, connections, seconds })
+    const after = cpu()
+    const requests = measured.requestsPerSecond * seconds
+    const share = (of: keyof CpuTime) => ((after[of] - before[of]) * 1_000) / requests
+    return { ...measured, microseconds: { worker: share('worker'), server: share('server'), redis: share('redis') } }
+  }
   for (const route of Object.keys(chosen)) await measure(route, 8, 3)
 
   const rows: Row[] = []
@@ -133,6 +145,9 @@ function report(
       requestsPerSecond: median(rate(route)),
       p50: median(of(route).map((row) => row.p50)),
       p99: median(of(route).map((row) => row.p99)),
+      worker: median(of(route).map((row) => row.microseconds.worker)),
+      server: median(of(route).map((row) => row.microseconds.server)),
+      redisServer: median(of(route).map((row) => row.microseconds.redis)),
       // Round by round, which cancels what slows the whole machine.
       toLimiter: median(rate(route).map((value, round) => value / (rate(LIMITER)[round] ?? Number.NaN))),
     }))
@@ -140,21 +155,26 @@ function report(
   console.log(
     `load by ${generator}, upstream ${upstreamName}, prompts of about 2 KB, each of other words, one Kong worker, medians of all rounds`,
   )
-  console.log('connections  requests/s  p50 ms  p99 ms  x limiter  RPC  Redis  plugins')
-  for (const { connections, route, requestsPerSecond, p50, p99, toLimiter, rpc, redis } of table)
+  console.log('connections  requests/s  p50 ms  p99 ms  x limiter  RPC  Redis  worker us  server us  redis us  plugins')
+  for (const row of table)
     console.log(
       [
-        String(connections).padStart(11),
-        requestsPerSecond.toFixed(0).padStart(10),
-        p50.toFixed(2).padStart(6),
-        p99.toFixed(2).padStart(6),
-        toLimiter.toFixed(2).padStart(9),
-        rpc.toFixed(1).padStart(3),
-        redis.toFixed(1).padStart(5),
-        route,
+        String(row.connections).padStart(11),
+        row.requestsPerSecond.toFixed(0).padStart(10),
+        row.p50.toFixed(2).padStart(6),
+        row.p99.toFixed(2).padStart(6),
+        row.toLimiter.toFixed(2).padStart(9),
+        row.rpc.toFixed(1).padStart(3),
+        row.redis.toFixed(1).padStart(5),
+        row.worker.toFixed(0).padStart(9),
+        row.server.toFixed(0).padStart(9),
+        row.redisServer.toFixed(0).padStart(8),
+        row.route,
       ].join('  '),
     )
-  console.log('RPC: messages between Kong and the plugin server for one request; Redis: messages to it')
+  console.log(
+    `RPC: messages between Kong and the plugin server for one request; Redis: messages to it; us: CPU time of Kong's worker, the plugin server and Redis for one request, on ${availableParallelism()} cores that they share with load and upstream`,
+  )
   const verdicts = Object.values(routes).flatMap(({ title, least, soon }) =>
     CONNECTIONS.flatMap((connections) => {
       if (least === undefined) return []
@@ -173,7 +193,8 @@ function report(
   if (verdicts.some(({ throughput, p50 }) => !throughput || !p50)) process.exitCode = 1
 }
 
-async function startRedis(resources: AsyncDisposableStack): Promise<void> {
+/** @returns its process id */
+async function startRedis(resources: AsyncDisposableStack): Promise<number> {
   const redis = spawn('redis-server', ['--port', String(REDIS_PORT), '--bind', '127.0.0.1', '--save', ''], {
     stdio: 'ignore',
   })
@@ -182,6 +203,8 @@ async function startRedis(resources: AsyncDisposableStack): Promise<void> {
     await once(redis, 'exit')
   })
   await until('Redis listens', () => listens(REDIS_PORT, '127.0.0.1'), 10_000)
+  if (redis.pid === undefined) throw new Error('Redis did not start')
+  return redis.pid
 }
 
 await main()
