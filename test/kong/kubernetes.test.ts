@@ -98,8 +98,9 @@ describe('kong/kubernetes/llm.yaml', () => {
     writeFileSync(path, JSON.stringify(config))
     const out: string[] = []
     const io = { out: (text: string) => void out.push(text), err: (text: string) => void out.push(text), env: {} }
-    await run(['check', path, '--env', new URL('kong/kong.env', root).pathname, '--fail-on', 'note'], io)
+    for (const variables of ['kong/kong.env', 'kong/kubernetes/values.yaml'])
+      await run(['check', path, '--strict', '--env', new URL(variables, root).pathname, '--fail-on', 'note'], io)
     rmSync(folder, { recursive: true })
-    expect(out.join('')).toBe('no findings\n')
+    expect(out).toEqual(['no findings\n', 'no findings\n'])
   })
 })

@@ -1,11 +1,11 @@
-/** The KONG_* variables of a node, from an environment file, a compose file, a kong.conf or a running node. */
+/** The KONG_* variables of a node, from an environment file, a compose file, Helm values, a kong.conf or a running node. */
 
 import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { PortcullisError } from '../../../policies/errors.ts'
 import { Places, readDocument } from './document.ts'
-import { isRaw, type Place, type Raw, rawList, strings, text } from './place.ts'
+import { isRaw, memberAt, type Place, type Raw, rawList, strings, text } from './place.ts'
 
 export interface Variable {
   readonly value: string
@@ -69,7 +69,7 @@ export function environmentOf(settings: Raw, file: string): Environment {
 async function readEnvironment(path: string): Promise<Environment> {
   const content = await readText(path)
   const variables = /\.ya?ml$|\.json$/i.test(path)
-    ? await fromCompose(content, path)
+    ? await fromYaml(content, path)
     : /\.conf$/i.test(path)
       ? fromKongConf(content, path)
       : fromLines(content, path)
@@ -102,9 +102,24 @@ function variableOf(setting: string): string {
   return `KONG_${setting.toUpperCase()}`
 }
 
-async function fromCompose(content: string, file: string): Promise<Map<string, Variable>> {
+async function fromYaml(content: string, file: string): Promise<Map<string, Variable>> {
   const places = new Places()
   const root = readDocument(content, file, places)
+  const values = [root, memberAt(root, 'gateway'), memberAt(root, 'kong')].map((chart) => memberAt(chart, 'env'))
+  const env = values.find(isRaw)
+  return env === undefined ? fromCompose(root, file, places) : fromValues(env, file, places)
+}
+
+/** Of the charts kong/kong and kong/ingress: settings in lower case. One that comes from elsewhere is not known. */
+function fromValues(env: Raw, file: string, places: Places): Map<string, Variable> {
+  const variables = new Map<string, Variable>()
+  for (const [name, value] of Object.entries(env))
+    if (!isRaw(value))
+      variables.set(variableOf(name), { value: String(value ?? ''), place: places.of(env, name) ?? { file } })
+  return variables
+}
+
+async function fromCompose(root: unknown, file: string, places: Places): Promise<Map<string, Variable>> {
   const services = isRaw(root) && isRaw(root.services) ? Object.values(root.services).filter(isRaw) : []
   for (const service of services) {
     const variables = new Map<string, Variable>()

@@ -16,7 +16,7 @@ export function gapsOf(site: Site, rules: readonly Rule[], whyUnknown: string): 
     gaps.push({
       rules: needing(rules, 'variables'),
       why: whyUnknown,
-      fix: 'Name them with --env: an environment file, a compose file or a kong.conf. A kong.env or kong.conf beside the configuration is taken by itself.',
+      fix: 'Name them with --env: an environment file, a compose file, Helm values or a kong.conf. A kong.env or kong.conf beside the configuration is taken by itself.',
     })
   if (site.routes.some(({ route }) => route.external === true || route.service?.external === true))
     gaps.push({

@@ -34,7 +34,7 @@ export function addCheck(program: Command, io: Io, finish: Finish): void {
     )
     .option(
       '--env <file>',
-      'variables of the nodes: an environment file, a compose file or a kong.conf; may be given again. Default: kong.conf and kong.env beside the configuration, or what the Admin API tells',
+      'variables of the nodes: an environment file, a compose file, Helm values or a kong.conf; may be given again. Default: kong.conf and kong.env beside the configuration, or what the Admin API tells',
       collect,
       [],
     )

@@ -153,6 +153,25 @@ describe('variables beside the configuration', () => {
     expect(await report(mended[0] ?? '')).toMatchObject({ findings: [], variablesBeside: [mended[1], mended[2]] })
   })
 
+  it.each([
+    ['kong/kong', (env: string) => `env:\n${env}`],
+    ['kong/ingress', (env: string) => `controller: {enabled: true}\ngateway:\n  env:\n${env.replaceAll(/^/gm, '  ')}`],
+  ])('may be named as the values of the chart %s', async (_, chart) => {
+    const settings = [...good.matchAll(/^KONG_(\w+)=(.*)$/gm)]
+    const env = settings
+      .map(([, name = '', value = '']) => `  ${name.toLowerCase()}: ${JSON.stringify(value)}`)
+      .join('\n')
+    const secret = '  pg_password: {valueFrom: {secretKeyRef: {name: db, key: password}}}'
+    const [path = '', values = '', older = ''] = filesOf({
+      'kong.yml': base,
+      'values.yaml': chart(`${env}\n${secret}`),
+      'older.yaml': chart(`${env}\n  ssl_cipher_suite: old`),
+    })
+    expect(await report(path, '--env', values)).toMatchObject({ findings: [], notJudged: [] })
+    const line = readFileSync(older, 'utf8').split('\n').length
+    expect((await report(path, '--env', older)).findings).toMatchObject([{ rule: 'old-tls', file: older, line }])
+  })
+
   it('are none in a file that says nothing to Kong', async () => {
     const [path = ''] = filesOf({ 'kong.yml': base, 'kong.env': 'OPENAI_AUTHORIZATION=x\n' })
     expect(await report(path)).toMatchObject({ variablesBeside: [], notJudged: [{ rules: needing('variables') }] })
