@@ -30,9 +30,9 @@ export interface AdoptAnswer {
   readonly found: readonly MovedContent[]
 }
 
-/** The argument: JSON, in which any text stays what it is. */
+/** The argument: JSON, in which any text stays what it is. What is wanted by no proper id is nobody's. */
 export function writeAdoption({ contents, wanted }: Adoption): string {
-  return JSON.stringify({ version: VERSION, contents, wanted: wanted.slice(0, MOST_LISTED) })
+  return JSON.stringify({ version: VERSION, contents, wanted: wanted.filter(isContentId).slice(0, MOST_LISTED) })
 }
 
 /**

@@ -13,6 +13,7 @@ import { type PassOn, passOn } from '../../../../plugins/kong/server/pass-on.ts'
 import { reachPeer } from '../../../../plugins/kong/server/peer.ts'
 import type { Content } from '../../../../policies/audit/content.ts'
 import { createHeldContent, type HeldContent } from '../../../../policies/audit/held-content.ts'
+import { LOST } from '../../../../policies/audit/missing-content.ts'
 import { frame, rawConnection, startTestServer, type TestServer, until } from './harness.ts'
 
 const REQUEST = 'portcullis.content.request'
@@ -223,6 +224,28 @@ describe('a server that is replaced', () => {
     await end()
     expect(given).toEqual([text('theirs')])
     expect([held.size, server.held.size]).toEqual([0, 0])
+  })
+
+  test('is not kept from it by what no server ever let through', async () => {
+    const server = await start()
+    const { held, end } = predecessor(server.socket)
+    server.held.hold('theirs', 10, () => text('theirs'))
+    const given: Content[] = []
+    for (const id of ['../x', 'x'.repeat(1_000), 'theirs']) held.take(id, (content) => void given.push(content))
+    await end()
+    expect(given).toEqual([text('theirs'), LOST, LOST])
+  })
+
+  test('leaves its connections only then', async () => {
+    const server = await start()
+    const connection = await rawConnection(server.socket)
+    await connection.request(1, 'plugin.CloseInstance', 0)
+    let passed = false
+    server.handOver(() => passed)
+    await new Promise((resolve) => setTimeout(resolve, 50))
+    expect(server.connections()).toBe(1)
+    passed = true
+    await connection.closed
   })
 
   test('waits for a successor that is still to come, and keeps its content until then', async () => {

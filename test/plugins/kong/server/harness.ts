@@ -43,7 +43,7 @@ export interface TestServer {
   worker(options?: { readonly poolSize?: number; readonly readTimeoutMs?: number }): Worker
   /** Stops listening, and closes connections with the answers that end events. */
   retire(): void
-  handOver(): void
+  handOver(passedOn?: () => boolean): void
   close(): void
 }
 
@@ -101,7 +101,7 @@ export async function startTestServer(options: TestServerOptions): Promise<TestS
       listener.stop()
       listener.closeWithAnswers()
     },
-    handOver: () => void handOver(listener, server, now),
+    handOver: (passedOn) => void handOver(listener, server, now, passedOn),
     close() {
       clearInterval(sweep)
       for (const worker of workers) worker.close()
