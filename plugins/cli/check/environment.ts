@@ -2,7 +2,7 @@
 
 import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { dirname, isAbsolute, join } from 'node:path'
 import { PortcullisError } from '../../../policies/errors.ts'
 import { Places, readDocument } from './document.ts'
 import { isRaw, memberAt, type Place, type Raw, rawList, strings, text } from './place.ts'
@@ -52,7 +52,11 @@ function together(read: readonly Environment[]): Environment | undefined {
 }
 
 function setsSomething({ variables }: Environment): boolean {
-  return [...variables.keys()].some((name) => name.startsWith('KONG_'))
+  return settingsIn(variables).length > 0
+}
+
+function settingsIn(variables: ReadonlyMap<string, Variable>): readonly string[] {
+  return [...variables.keys()].filter((name) => name.startsWith('KONG_'))
 }
 
 /** The settings of a running Kong, named as its variables are; those that nobody set have its defaults. */
@@ -119,25 +123,41 @@ function fromValues(env: Raw, file: string, places: Places): Map<string, Variabl
   return variables
 }
 
+/** Of the service that says most to Kong: another one may only migrate the database. */
 async function fromCompose(root: unknown, file: string, places: Places): Promise<Map<string, Variable>> {
   const services = isRaw(root) && isRaw(root.services) ? Object.values(root.services).filter(isRaw) : []
+  let most = new Map<string, Variable>()
   for (const service of services) {
-    const variables = new Map<string, Variable>()
-    for (const path of filesOf(service.env_file)) {
-      const at = join(dirname(file), path)
-      for (const [name, variable] of fromLines(await readText(at), at)) variables.set(name, variable)
-    }
-    const { environment } = service
-    if (isRaw(environment))
-      for (const [name, value] of Object.entries(environment))
-        variables.set(name, { value: String(value ?? ''), place: places.of(environment, name) ?? { file } })
-    else if (Array.isArray(environment))
-      for (const [index, line] of environment.entries())
-        for (const [name, { value }] of fromLines(String(line), file))
-          variables.set(name, { value, place: places.of(environment, index) ?? { file } })
-    if ([...variables.keys()].some((name) => name.startsWith('KONG_'))) return variables
+    const variables = await ofService(service, file, places)
+    if (settingsIn(variables).length > settingsIn(most).length) most = variables
   }
-  return new Map()
+  return most
+}
+
+async function ofService({ env_file, environment }: Raw, file: string, places: Places): Promise<Map<string, Variable>> {
+  const variables = new Map<string, Variable>()
+  for (const path of filesOf(env_file)) {
+    const at = isAbsolute(path) ? path : join(dirname(file), path)
+    for (const [name, variable] of fromLines(await readText(at), at)) variables.set(name, variable)
+  }
+  if (isRaw(environment))
+    for (const [name, value] of Object.entries(environment))
+      variables.set(name, {
+        value: interpolated(String(value ?? '')),
+        place: places.of(environment, name) ?? { file },
+      })
+  else if (Array.isArray(environment))
+    for (const [index, line] of environment.entries())
+      for (const [name, { value }] of fromLines(String(line), file))
+        variables.set(name, { value: interpolated(value), place: places.of(environment, index) ?? { file } })
+  return variables
+}
+
+/** As Compose does it where the shell sets nothing: `${NAME:-default}`, and `$$` for `$`. Without a default it stays. */
+function interpolated(value: string): string {
+  return value.replace(/\$\$|\$\{\w+:?-([^{}]*)\}/g, (found, fallback?: string) =>
+    found === '$$' ? '$' : (fallback ?? ''),
+  )
 }
 
 function filesOf(envFile: unknown): readonly string[] {

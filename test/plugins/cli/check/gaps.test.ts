@@ -172,6 +172,30 @@ describe('variables beside the configuration', () => {
     expect((await report(path, '--env', older)).findings).toMatchObject([{ rule: 'old-tls', file: older, line }])
   })
 
+  it('are those of the service of a compose file that serves, with the defaults of what the shell may set', async () => {
+    const [path = '', compose = ''] = filesOf({
+      'kong.yml': base,
+      'compose.yml': [
+        'x-kong: &kong {KONG_DATABASE: postgres, KONG_PG_HOST: db}',
+        'services:',
+        '  migrations: {environment: {<<: *kong}}',
+        '  kong:',
+        '    env_file: [node.env]',
+        `    environment: {<<: *kong, KONG_SSL_CIPHER_SUITE: "\${SUITE:-old}", KONG_LOG_LEVEL: "\${LEVEL-info}"}`,
+        '  ping: {environment: ["KONG_PG_PASSWORD=a$$b"]}',
+      ].join('\n'),
+      'node.env': good,
+    })
+    expect((await report(path, '--env', compose)).findings).toMatchObject([{ rule: 'old-tls', file: compose, line: 6 }])
+    const elsewhere = filesOf({ 'node.env': good })
+    const mended = readFileSync(compose, 'utf8')
+      .replace(':-old', ':-modern')
+      .replace('[node.env]', elsewhere[0] ?? '')
+    writeFileSync(compose, mended)
+    rmSync(join(compose, '../node.env'))
+    expect(await report(path, '--env', compose)).toMatchObject({ findings: [], notJudged: [] })
+  })
+
   it('are none in a file that says nothing to Kong', async () => {
     const [path = ''] = filesOf({ 'kong.yml': base, 'kong.env': 'OPENAI_AUTHORIZATION=x\n' })
     expect(await report(path)).toMatchObject({ variablesBeside: [], notJudged: [{ rules: needing('variables') }] })
