@@ -21,6 +21,8 @@ function change(text: string, from: string, to: string): string {
 }
 
 const onService = (plugin: string) => change(base, 'consumers:\n', `      - ${plugin}\nconsumers:\n`)
+const inLua = (plugin: string, phase: string, lua: string) =>
+  JSON.stringify({ name: plugin, config: { [phase]: [lua] } })
 const onRoute = (plugin: string) =>
   change(base, 'protocols: [https]\n', `protocols: [https]\n        plugins:\n          - ${plugin}\n`)
 const onBob = (more: string) => `${base}    ${more}\n`
@@ -52,6 +54,22 @@ it.each<readonly [what: string, rule: string, config: string]>([
   ].map((plugin) => [`an edit behind llm-scope: ${plugin}`, 'edits-after-scope', onService(plugin)] as const),
   ...['http-log', 'file-log', 'tcp-log', 'udp-log', 'syslog', 'loggly'].map(
     (name) => [`keys in ${name}`, 'keys-in-logs', onService(`name: ${name}`)] as const,
+  ),
+  ...[
+    'kong.log.err(kong.request.get_raw_body())',
+    'local b = ngx.req.get_body_data() ngx.log(ngx.ERR, b)',
+    'print(kong.response.get_raw_body())',
+  ].map(
+    (lua) =>
+      [`prompts that Lua logs: ${lua}`, 'prompts-in-logs', onService(inLua('pre-function', 'access', lua))] as const,
+  ),
+  ...[
+    'kong.log.notice(kong.request.get_header("Authorization"))',
+    'for k, v in pairs(ngx.req.get_headers()) do ngx.log(ngx.INFO, k, v) end',
+    'kong.log.err(require("cjson").encode(kong.log.serialize()))',
+    'kong.log.warn(ngx.var.request_uri)',
+  ].map(
+    (lua) => [`keys that Lua logs: ${lua}`, 'keys-in-logs', onService(inLua('post-function', 'log', lua))] as const,
   ),
   [
     'prompts in what ai-proxy logs',
@@ -115,6 +133,14 @@ it.each<readonly [what: string, rule: string, config: string]>([
   ],
 ])('%s is %s', async (_, rule, config) => {
   expect(await rulesIn(config)).toEqual([rule])
+})
+
+it.each([
+  'kong.log.err("no upstream")',
+  'kong.log.info(kong.request.get_header("x-request-id"))',
+  'if #kong.request.get_raw_body() > 9 then return kong.response.exit(413) end',
+])('Lua that leaks nothing is no finding: %s', async (lua) => {
+  expect(await rulesIn(onService(inLua('pre-function', 'access', lua)))).toEqual([])
 })
 
 /** Without what refuses strangers, or edits, by itself. */
