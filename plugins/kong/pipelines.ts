@@ -23,8 +23,9 @@ export function createPipelines(): Pipelines {
   return {
     remember(plugin, pluginId, pipeline) {
       keep(keyOf(plugin, pluginId), pipeline)
+      if (known.size <= MOST) return
       const [oldest] = known.keys()
-      if (known.size > MOST && oldest !== undefined) known.delete(oldest)
+      if (oldest !== undefined) known.delete(oldest)
     },
     find(plugin, pluginId) {
       const key = keyOf(plugin, pluginId)

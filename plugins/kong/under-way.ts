@@ -3,6 +3,7 @@
  * A bounded memory, never the only place: `llm-edge` has it all and sends it to a process that does not know the id.
  */
 
+import { oldestOf } from '../../policies/oldest.ts'
 import type { ReadEndedEntry } from './ending.ts'
 import type { Facts } from './shared-context.ts'
 
@@ -38,6 +39,7 @@ const MOST = 10_000
 export function createUnderWay(most = MOST): UnderWay {
   /** Oldest first. */
   const requests = new Map<string, { readonly facts: KeptFacts; entries: KeptEntry[] }>()
+  const nextOldest = oldestOf(requests)
 
   return {
     keep(facts, entry) {
@@ -50,7 +52,7 @@ export function createUnderWay(most = MOST): UnderWay {
       }
       requests.set(id, { facts: withoutBody(facts), entries: [entry] })
       if (requests.size <= most) return
-      const [oldest] = requests.keys()
+      const oldest = nextOldest()
       if (oldest !== undefined) requests.delete(oldest)
     },
     find(requestId) {

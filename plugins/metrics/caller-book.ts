@@ -130,8 +130,10 @@ function openPage(now: () => number): OpenPage {
 /** The one that was not seen longest makes room. */
 function remember<V>(known: Map<string, V>, key: string, value: V, most: number): void {
   known.delete(key)
-  const [oldest] = known.keys()
-  if (known.size >= most && oldest !== undefined) known.delete(oldest)
+  if (known.size >= most) {
+    const [oldest] = known.keys()
+    if (oldest !== undefined) known.delete(oldest)
+  }
   known.set(key, value)
 }
 
