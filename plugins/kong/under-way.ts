@@ -3,7 +3,7 @@
  * A bounded memory, never the only place: `llm-edge` has it all and sends it to a process that does not know the id.
  */
 
-import { oldestOf } from '../../policies/oldest.ts'
+import { forgetOldest } from '../../policies/forget-oldest.ts'
 import type { ReadEndedEntry } from './ending.ts'
 import type { Facts } from './shared-context.ts'
 
@@ -33,13 +33,12 @@ export interface UnderWay {
   forget(requestId: string): void
 }
 
-/** Some 5 KB each. Beyond that the oldest goes. */
+/** Some 5 KB each. Beyond that the oldest go. */
 const MOST = 10_000
 
 export function createUnderWay(most = MOST): UnderWay {
   /** Oldest first. */
   const requests = new Map<string, { readonly facts: KeptFacts; entries: KeptEntry[] }>()
-  const nextOldest = oldestOf(requests)
 
   return {
     keep(facts, entry) {
@@ -51,9 +50,7 @@ export function createUnderWay(most = MOST): UnderWay {
         return
       }
       requests.set(id, { facts: withoutBody(facts), entries: [entry] })
-      if (requests.size <= most) return
-      const oldest = nextOldest()
-      if (oldest !== undefined) requests.delete(oldest)
+      forgetOldest(requests, most)
     },
     find(requestId) {
       const found = requests.get(requestId)

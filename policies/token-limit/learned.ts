@@ -1,6 +1,6 @@
 /** What settling taught about each caller and model. One process-wide table, bounded; forgetting only costs accuracy. */
 
-import { oldestOf } from '../oldest.ts'
+import { forgetOldest } from '../forget-oldest.ts'
 import type { OutputEstimate } from './expected-output.ts'
 
 export interface Learned {
@@ -22,7 +22,6 @@ const MAX_ENTRIES = 10_000
 export function createLearnedTable(maxEntries = MAX_ENTRIES): LearnedTable {
   // In the order of last use: a Map keeps the order of insertion.
   const entries = new Map<string, Learned>()
-  const nextOldest = oldestOf(entries)
   return {
     get(key) {
       const learned = entries.get(key)
@@ -34,9 +33,7 @@ export function createLearnedTable(maxEntries = MAX_ENTRIES): LearnedTable {
     set(key, learned) {
       entries.delete(key)
       entries.set(key, learned)
-      if (entries.size <= maxEntries) return
-      const oldest = nextOldest()
-      if (oldest !== undefined) entries.delete(oldest)
+      forgetOldest(entries, maxEntries)
     },
   }
 }

@@ -6,7 +6,6 @@
 
 import Pdk from 'kong-pdk/pdk.js'
 import { PortcullisError } from '../../../policies/errors.ts'
-import { oldestOf } from '../../../policies/oldest.ts'
 import type { KongPdk } from '../adapter/pdk.ts'
 import { FACTS_KEY, isObject, varied } from '../shared-context.ts'
 import { endsEvent, type KongEvent, type ToKong } from './event.ts'
@@ -77,7 +76,6 @@ const INTEREST = 10_000
 export function createRecentFacts(): RecentFacts {
   /** Oldest first. */
   const known = new Map<string, { readonly facts: object | undefined; readonly bytes: number }>()
-  const nextOldest = oldestOf(known)
   let bytes = 0
   let interest = 0
 
@@ -97,9 +95,8 @@ export function createRecentFacts(): RecentFacts {
       known.set(id, twice ? { facts: undefined, bytes: 0 } : { facts, bytes: bodyBytes })
       if (twice) return
       bytes += bodyBytes
-      while (known.size > MOST_RECENT || bytes > MOST_RECENT_BYTES) {
-        const oldest = nextOldest()
-        if (oldest === undefined) break
+      for (const oldest of known.keys()) {
+        if (known.size <= MOST_RECENT && bytes <= MOST_RECENT_BYTES) break
         forget(oldest)
       }
     },

@@ -6,7 +6,7 @@
 import { hash } from 'node:crypto'
 import type { CryptoKey } from 'jose'
 import { PortcullisError } from '../../errors.ts'
-import { oldestOf } from '../../oldest.ts'
+import { forgetOldest } from '../../forget-oldest.ts'
 import type { Claims, Deps, MaybePromise } from '../../policy.ts'
 import { checkClaims, checkTime, EXPIRED, type Validity, validityOf } from './claims.ts'
 import type { IssuerConfig, JwtConfig } from './fields.ts'
@@ -54,7 +54,6 @@ export function createVerifier(jwt: JwtConfig, deps: Deps): TokenVerifier {
   const { clock } = deps
   const trusted = new Map(jwt.issuers.map((issuer) => [issuer.issuer, { issuer, keys: keySetOf(issuer, jwt, deps) }]))
   const cache = new Map<string, Verified>()
-  const nextOldest = oldestOf(cache)
   const pending = new Map<string, Promise<Verification>>()
   const read = createTokenReader()
   const seconds = () => clock.now() / 1_000
@@ -63,9 +62,7 @@ export function createVerifier(jwt: JwtConfig, deps: Deps): TokenVerifier {
     if (jwt.cache_size === 0) return
     cache.delete(id)
     cache.set(id, verified)
-    if (cache.size <= jwt.cache_size) return
-    const oldest = nextOldest()
-    if (oldest !== undefined) cache.delete(oldest)
+    forgetOldest(cache, jwt.cache_size)
   }
 
   function recall(id: string): Verification | undefined {
