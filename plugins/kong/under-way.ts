@@ -33,7 +33,7 @@ export interface UnderWay {
   forget(requestId: string): void
 }
 
-/** Some 5 KB each. Beyond that the oldest go. */
+/** A few kilobytes each. Beyond that the oldest go. */
 const MOST = 10_000
 
 export function createUnderWay(most = MOST): UnderWay {

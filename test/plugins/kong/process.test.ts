@@ -1,23 +1,11 @@
 /** What an operator deploys: the bundle, as a process, with all that can happen to one. */
 
 import { once } from 'node:events'
-import {
-  chmodSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { bundle } from '../../../plugins/kong/bundle.ts'
+import { afterEach, describe, expect, test } from 'vitest'
 import { PLUGIN_NAMES } from '../../../plugins/kong/registry.ts'
 import { entryKey, FACTS_KEY, type Facts, type PluginEntry } from '../../../plugins/kong/shared-context.ts'
 import { createDirectWorker } from '../../support/kong-client/direct-worker.ts'
@@ -25,6 +13,7 @@ import { createRequest, type KongRequest } from '../../support/kong-client/reque
 import { settleMessage } from '../../support/kong-client/settle-message.ts'
 import { createWorker, type PluginConfig, type Worker } from '../../support/kong-client/worker.ts'
 import { redisServerVersion, startRedis } from '../../support/redis/server.ts'
+import { builtServer } from './built-server.ts'
 import {
   answered,
   launch,
@@ -36,21 +25,16 @@ import {
 } from './process-harness.ts'
 import { rawConnection, until } from './server/harness.ts'
 
-const built = mkdtempSync(join(tmpdir(), 'kong-built-'))
-const command = join(built, 'portcullis-kong.cjs')
 let directory: string
 let socket: string
 const processes: ServerProcess[] = []
 const workers: Worker[] = []
 
-beforeAll(async () => {
-  await bundle(built)
+const built = builtServer((folder, path) => {
+  directory = folder
+  socket = path
 })
-afterAll(() => rmSync(built, { recursive: true }))
-beforeEach(() => {
-  directory = mkdtempSync(join(tmpdir(), 'kong-run-'))
-  socket = join(directory, 's')
-})
+const command = join(built, 'portcullis-kong.cjs')
 afterEach(async () => {
   for (const worker of workers.splice(0)) worker.close()
   for (const { child } of processes.splice(0)) {
@@ -279,6 +263,14 @@ describe('settlements that llm-edge sends in a batch', () => {
     return { error, result }
   }
 
+  /** Of two requests, of which `first` was the very first; the next one shows what is left. */
+  async function expectCountedOnce(worker: Worker, plugin: PluginConfig, first: KongRequest): Promise<void> {
+    const next = llmRequest()
+    await worker.access(next, plugin)
+    const reserved = 1_000 - remaining(first)
+    expect(remaining(next)).toBe(1_000 - 2 * 15 - reserved)
+  }
+
   test('count like those of the log phase, and once', async () => {
     await start()
     const [worker, plugin] = [kong(), tokenLimitConfig('a', 1_000)]
@@ -288,10 +280,7 @@ describe('settlements that llm-edge sends in a batch', () => {
     expect(await settle({ records })).toEqual({ error: null, result: { unknown: [] } })
     expect(await settle({ records })).toEqual({ error: null, result: { unknown: [] } })
     await worker.log(request, plugin)
-    const next = llmRequest()
-    await worker.access(next, plugin)
-    const reserved = 1_000 - remaining(request)
-    expect(remaining(next)).toBe(1_000 - 2 * 15 - reserved)
+    await expectCountedOnce(worker, plugin, request)
   })
 
   test('reach a server that never saw the config, once it is told', async () => {
@@ -363,10 +352,7 @@ describe('settlements that llm-edge sends in a batch', () => {
     // A second time nothing is known of them: then everything is told, and nothing is counted again.
     expect(await settle({ ended })).toEqual({ error: null, result: { unknown: [1, 2] } })
     expect(await settle({ records })).toEqual({ error: null, result: { unknown: [] } })
-    const next = llmRequest()
-    await worker.access(next, plugin)
-    const reserved = 1_000 - remaining(one)
-    expect(remaining(next)).toBe(1_000 - 2 * 15 - reserved)
+    await expectCountedOnce(worker, plugin, one)
   })
 
   test('are unknown by an id alone after the process, for another config, or with a plugin too many', async () => {

@@ -1,35 +1,29 @@
 /** Redacted content of requests under way when one plugin server takes over from another, each a process of its own. */
 
 import { once } from 'node:events'
-import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync, symlinkSync } from 'node:fs'
+import { existsSync, readFileSync, renameSync, rmSync, symlinkSync } from 'node:fs'
 import { createServer } from 'node:net'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
-import { bundle } from '../../../plugins/kong/bundle.ts'
+import { afterEach, expect, test } from 'vitest'
 import { entryKey, type PluginEntry } from '../../../plugins/kong/shared-context.ts'
 import type { AuditRecord } from '../../../policies/audit/index.ts'
 import type { KongRequest } from '../../support/kong-client/request.ts'
 import { settleMessage } from '../../support/kong-client/settle-message.ts'
 import { createWorker, type PluginConfig, type Worker } from '../../support/kong-client/worker.ts'
+import { builtServer } from './built-server.ts'
 import { answered, launch, llmRequest, PROMPT, type ServerProcess } from './process-harness.ts'
 import { rawConnection, until } from './server/harness.ts'
 
-const built = mkdtempSync(join(tmpdir(), 'kong-built-'))
-const command = join(built, 'portcullis-kong.cjs')
 let directory: string
 let socket: string
 const processes: ServerProcess[] = []
 const workers: Worker[] = []
 
-beforeAll(async () => {
-  await bundle(built)
+const built = builtServer((folder, path) => {
+  directory = folder
+  socket = path
 })
-afterAll(() => rmSync(built, { recursive: true }))
-beforeEach(() => {
-  directory = mkdtempSync(join(tmpdir(), 'kong-run-'))
-  socket = join(directory, 's')
-})
+const command = join(built, 'portcullis-kong.cjs')
 afterEach(async () => {
   closeWorkers()
   for (const { child, stderr } of processes.splice(0)) {
