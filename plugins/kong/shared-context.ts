@@ -16,8 +16,9 @@
  * 4. `llm-edge` header_filter sends `reply_headers`; its body_filter follows `tap`.
  * 5. `llm-edge` log (949) sets `report` in every plugin's entry, so that the plugin's log phase needs one read, and
  *    gathers what an observer needs under `portcullis_ending` (see ending.ts). An entry with `batch` it settles itself,
- *    through `portcullis.Settle` of the plugin server (see server/settle-batch.ts), and Kong then skips that log phase;
- *    one with `observes` is told in the same message how the request ended.
+ *    through `portcullis.Settle` of the plugin server (see server/settle-batch.ts), and Kong then skips that log phase: by
+ *    the request's id alone, and with all that its entries hold where that server does not know the id. One with
+ *    `observes` is told in the same message how the request ended.
  */
 
 import { PortcullisError } from '../../policies/errors.ts'

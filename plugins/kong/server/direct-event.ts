@@ -47,11 +47,11 @@ function readMessage(text: string, body: Buffer | null, recent: RecentFacts): Pi
     throw notOne()
   }
   if (!isObject(message) || !isObject(message.earlier) || typeof message.taps !== 'string') throw notOne()
-  const facts = message.same === undefined ? readFacts(message.facts, body, recent) : recent.find(message.same)
+  const facts = message.same === undefined ? joinFacts(message.facts, body, recent) : recent.find(message.same)
   return { shared: { ...message.earlier, [FACTS_KEY]: facts }, taps: message.taps }
 }
 
-function readFacts(parts: unknown, body: Buffer | null, recent: RecentFacts): object {
+function joinFacts(parts: unknown, body: Buffer | null, recent: RecentFacts): object {
   if (!Array.isArray(parts)) throw notOne()
   const facts: object = Object.assign({}, ...(parts as readonly unknown[]), body === null ? {} : { body })
   recent.keep(facts, body?.length ?? 0)

@@ -56,7 +56,7 @@ export function createMetrics(state: () => ServerState | undefined, callers = DE
   })
   const batchRecords = new Histogram({
     name: 'portcullis_kong_settle_batch_records',
-    help: 'Settlements that Kong sent in one message.',
+    help: 'Ends of requests that Kong told in one message.',
     buckets: BATCH,
     registers,
   })

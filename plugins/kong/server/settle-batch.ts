@@ -54,7 +54,7 @@ interface Part {
   readonly settle: () => Promise<void>
 }
 
-function partsOf(request: EndedRequest | BatchRecord, host: Host): readonly Part[] | undefined {
+function partsOf(request: ToldEnd | BatchRecord, host: Host): readonly Part[] | undefined {
   if ('plugins' in request) return partsOfKept(request, host)
   const pipeline = host.pipelines.find(request.plugin, request.pluginId)
   return pipeline && [{ plugin: request.plugin, settle: () => settleRecord(request, pipeline, host) }]
@@ -72,7 +72,7 @@ async function settleSafely({ plugin, settle }: Part, host: Host): Promise<void>
 }
 
 /** A request that this process let through: all but its end is here. */
-interface EndedRequest {
+interface ToldEnd {
   readonly requestId: string
   /** Each with the config by which it decided. */
   readonly plugins: readonly { readonly plugin: string; readonly pluginId: string }[]
@@ -80,7 +80,7 @@ interface EndedRequest {
 }
 
 /** All of them or none, because who watches is told of all. */
-function partsOfKept({ requestId, plugins, end }: EndedRequest, host: Host): readonly Part[] | undefined {
+function partsOfKept({ requestId, plugins, end }: ToldEnd, host: Host): readonly Part[] | undefined {
   const kept = host.underWay.find(requestId)
   if (kept === undefined) return undefined
   const parts: Part[] = []
@@ -97,7 +97,7 @@ function partsOfKept({ requestId, plugins, end }: EndedRequest, host: Host): rea
 interface Kept {
   readonly kept: KeptRequest
   readonly entry: KeptEntry
-  readonly end: EndedRequest['end']
+  readonly end: ToldEnd['end']
 }
 
 async function settleKept({ kept, entry, end }: Kept, pipeline: Pipeline, host: Host): Promise<void> {
@@ -142,7 +142,7 @@ function tell(ended: Parameters<typeof endingOf>[0], pipeline: Pipeline, { told,
 }
 
 interface Batch {
-  readonly requests: readonly (EndedRequest | BatchRecord)[]
+  readonly requests: readonly (ToldEnd | BatchRecord)[]
   readonly configs: readonly { readonly plugin: string; readonly config: string }[]
 }
 
@@ -179,7 +179,7 @@ function listOf(value: unknown): readonly unknown[] {
   return value
 }
 
-function readEnded(value: unknown): EndedRequest {
+function readEnded(value: unknown): ToldEnd {
   if (!isObject(value) || typeof value.request !== 'string' || !isObject(value.report)) throw notOne()
   const names = listOf(value.plugins)
   const plugins = names.flatMap((plugin, index) => (index % 2 === 0 ? [{ plugin, pluginId: names[index + 1] }] : []))
@@ -187,7 +187,7 @@ function readEnded(value: unknown): EndedRequest {
   return { requestId: value.request, plugins, end: value }
 }
 
-function isPlugin(value: Readonly<Record<'plugin' | 'pluginId', unknown>>): value is EndedRequest['plugins'][number] {
+function isPlugin(value: Readonly<Record<'plugin' | 'pluginId', unknown>>): value is ToldEnd['plugins'][number] {
   return typeof value.plugin === 'string' && typeof value.pluginId === 'string'
 }
 
