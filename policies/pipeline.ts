@@ -192,7 +192,7 @@ function passedBy(policy: string, { wouldReject, reservation }: Pass): PolicyVer
   return {
     policy,
     decision: 'pass',
-    ...(wouldReject === undefined ? {} : { wouldReject: [wouldReject.code] }),
+    ...(wouldReject === undefined ? {} : { wouldReject: [wouldReject.code], ...ruleOf(wouldReject) }),
     ...(reservation === undefined ? {} : { estimated: reservation.estimated }),
   }
 }
@@ -201,7 +201,11 @@ function passedBy(policy: string, { wouldReject, reservation }: Pass): PolicyVer
 export function verdictsOf(verdict: Verdict | Reject, fallbackPolicy: string): readonly PolicyVerdict[] {
   if (verdict.type === 'pass') return verdict.verdicts
   const { policy = fallbackPolicy, passed = [] }: Partial<RejectVerdict> = verdict
-  return [...passed, { policy, decision: 'reject', code: verdict.code }]
+  return [...passed, { policy, decision: 'reject', code: verdict.code, ...ruleOf(verdict) }]
+}
+
+function ruleOf({ rule }: Reject): Pick<PolicyVerdict, 'rule'> {
+  return rule === undefined ? {} : { rule }
 }
 
 async function decideOne(

@@ -102,6 +102,8 @@ export interface Reject {
   readonly code: Code
   readonly message: string
   readonly headers?: HeaderMap
+  /** Name of the limit that had no room, or the scope that was missing: for those who watch, never for the caller. */
+  readonly rule?: string
   /** Whom the refused key belongs to: for those who watch how requests end, never for the caller. */
   readonly identity?: Identity
 }
@@ -146,6 +148,8 @@ export interface PolicyVerdict {
   readonly code?: Code
   /** The refusals that shadow mode held back. */
   readonly wouldReject?: readonly Code[]
+  /** {@link Reject.rule} of the refusal, given or held back. */
+  readonly rule?: string
   readonly estimated?: { readonly input: number; readonly output: number }
 }
 

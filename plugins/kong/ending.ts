@@ -17,6 +17,8 @@ export interface Refusal {
   /** The policy inside the plugin; absent when it is the plugin's own. */
   readonly policy?: string
   readonly code: string
+  /** Name of the limit or scope behind it. */
+  readonly rule?: string
   /** JSON text of reservations that were given back, for the plugin's own log phase. Opaque to Lua. */
   readonly held?: string
   /** JSON texts of what the plugin's policies before the one that refused said and found out; as in its entry. */
@@ -41,6 +43,7 @@ export interface EndedEntry {
   readonly protocol?: string
   readonly reservations?: string
   readonly would_reject?: readonly string[]
+  readonly rule?: string
   readonly verdicts?: string
   readonly claims?: string
   readonly identity?: string
@@ -57,6 +60,7 @@ export interface ReadRefusal {
   readonly plugin: string
   readonly policy: string
   readonly code: string
+  readonly rule: string | undefined
   readonly held: readonly Reservation[]
   readonly verdicts: readonly PolicyVerdict[] | undefined
   readonly claims: Claims | undefined
@@ -68,6 +72,7 @@ export interface ReadEndedEntry {
   readonly protocol: string | undefined
   readonly reservations: readonly Reservation[]
   readonly wouldReject: readonly string[]
+  readonly rule: string | undefined
   /** What each policy of the plugin said; undefined where it has but one. */
   readonly verdicts: readonly PolicyVerdict[] | undefined
   readonly claims: Claims | undefined
@@ -94,12 +99,14 @@ export function readEnding(value: unknown): ReadEnding | undefined {
 export function readRefusal(value: unknown): ReadRefusal | undefined {
   if (value === undefined || value === null) return undefined
   if (!isObject(value) || value.version !== CONTRACT_VERSION) throw malformed(REFUSAL_KEY)
-  const { plugin, policy = plugin, code, held } = value
+  const { plugin, policy = plugin, code, rule, held } = value
   if (typeof plugin !== 'string' || typeof policy !== 'string' || typeof code !== 'string') throw malformed(REFUSAL_KEY)
+  if (rule !== undefined && typeof rule !== 'string') throw malformed(`${REFUSAL_KEY}.rule`)
   return {
     plugin,
     policy,
     code,
+    rule,
     held: readReservations(held, `${REFUSAL_KEY}.held`),
     ...readFound(value, REFUSAL_KEY),
   }
@@ -116,16 +123,18 @@ function readFound(table: Readonly<Record<string, unknown>>, at: string) {
 /** @throws {PortcullisError} `kong_context_malformed` naming the field, never its value. */
 export function readEndedEntry(value: unknown, at: string): ReadEndedEntry {
   if (!isObject(value) || typeof value.plugin !== 'string') throw malformed(at)
-  const { plugin, protocol, reservations, would_reject = [] } = value
+  const { plugin, protocol, reservations, would_reject = [], rule } = value
   const own = entryKey(plugin)
   if (protocol !== undefined && typeof protocol !== 'string') throw malformed(`${own}.protocol`)
   if (!Array.isArray(would_reject) || !would_reject.every((code) => typeof code === 'string'))
     throw malformed(`${own}.would_reject`)
+  if (rule !== undefined && typeof rule !== 'string') throw malformed(`${own}.rule`)
   return {
     plugin,
     protocol,
     reservations: readReservations(reservations, `${own}.reservations`),
     wouldReject: would_reject,
+    rule,
     ...readFound(value, own),
   }
 }
@@ -145,12 +154,13 @@ function readVerdicts(value: unknown, at: string): readonly PolicyVerdict[] | un
 
 function isVerdict(value: unknown): value is PolicyVerdict {
   if (!isObject(value)) return false
-  const { policy, decision, wouldReject = [], estimated } = value
+  const { policy, decision, wouldReject = [], rule, estimated } = value
   return (
     typeof policy === 'string' &&
     (decision === 'pass' || decision === 'reject') &&
     Array.isArray(wouldReject) &&
     wouldReject.every((code) => typeof code === 'string') &&
+    (rule === undefined || typeof rule === 'string') &&
     (estimated === undefined ||
       (isObject(estimated) && typeof estimated.input === 'number' && typeof estimated.output === 'number'))
   )

@@ -152,6 +152,8 @@ export interface PluginEntry {
   readonly identity?: string
   /** Codes of the refusals that shadow mode held back. */
   readonly would_reject?: readonly string[]
+  /** Name of the limit or scope behind the first of them. */
+  readonly rule?: string
   /** JSON text of what each policy said, where the plugin runs several. Opaque to Lua. See ending.ts. */
   readonly verdicts?: string
   /** The server takes the settlement from `llm-edge` in a batch, so that Kong need not run the plugin's log phase. */
@@ -264,6 +266,7 @@ export interface EntryParts {
   readonly identity?: Identity | undefined
   /** Codes of what shadow mode held back. */
   readonly wouldReject?: readonly string[]
+  readonly rule?: string | undefined
   readonly verdicts?: readonly PolicyVerdict[]
 }
 
@@ -282,6 +285,7 @@ export function makeEntry(parts: EntryParts): PluginEntry {
     ...(parts.batch && parts.observes ? { observes: true as const } : {}),
     ...(parts.identity === undefined ? {} : { identity: JSON.stringify(parts.identity) }),
     ...(parts.wouldReject === undefined || parts.wouldReject.length === 0 ? {} : { would_reject: parts.wouldReject }),
+    ...(parts.rule === undefined ? {} : { rule: parts.rule }),
     ...(parts.verdicts === undefined || parts.verdicts.length < 2 ? {} : { verdicts: JSON.stringify(parts.verdicts) }),
   }
 }

@@ -23,7 +23,11 @@ export interface AuditRecord {
   /** The policy that refused; `other` when it was none of this pack. */
   readonly 'portcullis.policy'?: string
   readonly 'portcullis.code'?: string
+  /** Name of the limit that had no room, or the scope that was missing. */
+  readonly 'portcullis.rule'?: string
   readonly 'portcullis.would_reject'?: readonly string[]
+  /** The rule of each of them, in their order; empty for one without. */
+  readonly 'portcullis.would_reject.rules'?: readonly string[]
   readonly 'portcullis.ended': Outcome['ended']
   readonly 'portcullis.route.id'?: string
   readonly 'portcullis.route.name'?: string
@@ -94,6 +98,7 @@ export function makeRecord(ending: Ending, draft: Draft | undefined, extra: Reco
   const refused = verdicts.find(({ decision }) => decision === 'reject')
   const decision = refused === undefined ? decisionWithout(ending, verdicts) : 'reject'
   const wouldReject = verdicts.flatMap((verdict) => verdict.wouldReject ?? [])
+  const heldBack = verdicts.flatMap(({ wouldReject = [], rule = '' }) => wouldReject.map(() => rule))
   const place: RouteRef = { ...draft?.route, ...ending.route }
   const { consumer, credential, address } = callerOf(draft?.caller, ending.caller)
   const call = draft?.call ?? extra.call
@@ -106,7 +111,9 @@ export function makeRecord(ending: Ending, draft: Draft | undefined, extra: Reco
     'portcullis.decision': decision,
     'portcullis.policy': decision === 'reject' ? (refused?.policy ?? 'other') : undefined,
     'portcullis.code': refused?.code,
+    'portcullis.rule': refused?.rule,
     'portcullis.would_reject': wouldReject.length === 0 ? undefined : wouldReject,
+    'portcullis.would_reject.rules': heldBack.some((rule) => rule !== '') ? heldBack : undefined,
     'portcullis.ended': outcome.ended,
     'portcullis.route.id': place.id,
     'portcullis.route.name': place.name,

@@ -28,11 +28,18 @@ export const auditRecordSchema = {
     },
     'portcullis.policy': text('The policy that refused; `other` when it was none of this pack.'),
     'portcullis.code': { enum: Object.keys(CODES), description: 'Why it was refused.' },
+    'portcullis.rule': text('Name of the limit that had no room, or the scope that was missing.'),
     'portcullis.would_reject': {
       type: 'array',
       minItems: 1,
       items: { enum: Object.keys(CODES) },
       description: 'What shadow mode held back.',
+    },
+    'portcullis.would_reject.rules': {
+      type: 'array',
+      minItems: 1,
+      items: { type: 'string' },
+      description: 'The limit or scope of each of them, in their order; empty for one without.',
     },
     'portcullis.ended': {
       enum: ['complete', 'client_gone', 'upstream_failed', 'not_forwarded', 'ended_early', 'unknown'],

@@ -94,7 +94,7 @@ function createInstance(config: TokenLimitConfig, deps: Deps, llm: LlmToolkit) {
     const refusal = refusalOf(askers, result, asked, deps.clock.now())
     if (held === undefined) {
       if (refusal === undefined) return { decision: NO_ROOM, report }
-      return { decision: refusal.reject, report: { ...report, rule: refusal.rule } }
+      return { decision: refusal, report: { ...report, rule: refusal.rule } }
     }
     const reserved = held.call?.estimated ?? { input: 0, output: 0 }
     const shown = askers.flatMap((asker, index) => {
@@ -107,7 +107,7 @@ function createInstance(config: TokenLimitConfig, deps: Deps, llm: LlmToolkit) {
         replyHeaders: limitHeaders(shown, dialectOf(asked), deps.clock.now()),
         reservation: { id, policy: NAME, estimated: reserved, data: held },
       },
-      wouldRefuse ?? refusal?.reject,
+      wouldRefuse ?? refusal,
     )
     const ruled = refusal === undefined ? {} : { rule: refusal.rule }
     return { decision: passed, report: { ...report, reserved, ...ruled } }
@@ -195,7 +195,7 @@ function refusalOf(
   result: ReserveResult,
   asked: Asked,
   now: number,
-): { readonly reject: Reject; readonly rule: string } | undefined {
+): (Reject & { readonly rule: string }) | undefined {
   const standings = askers.flatMap((asker, index) => {
     const claimed = result.claims[index]
     return claimed === undefined ? [] : [{ ...standingOf(asker, claimed), asking: asker.claim }]
@@ -204,7 +204,7 @@ function refusalOf(
   const short = judged.filter(({ result: claimed }) => claimed.retryAfterMs !== undefined)
   const [first] = short
   if (first === undefined) return undefined
-  return { reject: refuseShort(judged, short, dialectOf(asked), now), rule: first.rule }
+  return { ...refuseShort(judged, short, dialectOf(asked), now), rule: first.rule }
 }
 
 function hold(

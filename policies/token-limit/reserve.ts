@@ -36,8 +36,9 @@ export function claimsFor(
     if (asked.kind === 'counted' && rule.unit !== 'requests') continue
     const counter = counterOf(rule, facts)
     if ('type' in counter) {
-      if (!rule.shadow) return { askers: [], refused: counter }
-      wouldRefuse ??= counter
+      const refusal = { ...counter, rule: rule.config.name }
+      if (!rule.shadow) return { askers: [], refused: refusal }
+      wouldRefuse ??= refusal
       continue
     }
     const claim = claimOn(rule, counter, facts, model, asked, estimate)

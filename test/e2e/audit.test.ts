@@ -278,6 +278,7 @@ describe.skipIf(kongMissing)('the audit log on a real Kong', () => {
     expect(await recordOf(answer)).toMatchObject({
       'portcullis.decision': 'pass',
       'portcullis.would_reject': ['request_exceeds_limit'],
+      'portcullis.would_reject.rules': ['tokens'],
     })
   })
 

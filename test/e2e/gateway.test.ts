@@ -138,7 +138,12 @@ describe.skipIf(kongMissing || !haveRedisServer('llm-gateway on a real Kong'))('
     return { single: seen[0], gateway: seen[1], left: left[1] ?? Number.NaN }
   }
 
-  test.each<readonly [what: string, status: number, code: string | undefined, request: Omit<Ask, 'route'>]>([
+  type Case = readonly [what: string, status: number, code: string | undefined, request: Omit<Ask, 'route'>]
+  const RULES: Readonly<Record<string, string>> = {
+    insufficient_scope: 'llm:chat:o1',
+    request_exceeds_limit: 'tokens',
+  }
+  test.each<Case>([
     ['a call that is let through', 200, undefined, { body: chat({ user: 'marie.curie@sorbonne.example' }) }],
     ['a stream', 200, undefined, { body: chat({ stream: true }) }],
     ['a key that nobody issued', 401, 'invalid_key', { key: `pc_live_${'a'.repeat(8)}` }],
@@ -151,8 +156,15 @@ describe.skipIf(kongMissing || !haveRedisServer('llm-gateway on a real Kong'))('
     expect(gateway).toEqual(single)
     expect(gateway?.record).toMatchObject({
       'portcullis.decision': status === 200 ? 'pass' : 'reject',
-      ...(status === 200 ? { 'user.name': 'ada', 'portcullis.would_reject': ['request_exceeds_limit'] } : {}),
+      ...(status === 200
+        ? {
+            'user.name': 'ada',
+            'portcullis.would_reject': ['request_exceeds_limit'],
+            'portcullis.would_reject.rules': ['watched'],
+          }
+        : {}),
     })
+    expect(gateway?.record?.['portcullis.rule']).toBe(RULES[code ?? ''])
   })
 
   test('what a refused call held is given back', async () => {

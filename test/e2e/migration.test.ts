@@ -91,7 +91,9 @@ describe.skipIf(kongMissing)('the guides on a real Kong', () => {
       expect(JSON.parse(out.join(''))).toMatchObject({
         would_reject: 1,
         consumers: [{ consumer: 'alice', would_reject: 1 }],
-        causes: [{ consumer: 'alice', code: 'request_exceeds_limit', model: 'gpt-4o-mini', route: 'openai' }],
+        causes: [
+          { consumer: 'alice', code: 'request_exceeds_limit', rule: 'tokens', model: 'gpt-4o-mini', route: 'openai' },
+        ],
       })
     })
 

@@ -286,7 +286,8 @@ end)
 check.case("gathers what an observer needs, also of a request that was refused before", function()
   request({ shared = {
     portcullis_llm_scope = {
-      version = 1, mark = { plugin = "llm-scope" }, would_reject = { "insufficient_scope" }, reply_headers = "[]",
+      version = 1, mark = { plugin = "llm-scope" }, would_reject = { "insufficient_scope" }, rule = "llm:chat",
+      reply_headers = "[]",
     },
     portcullis_refusal = { version = 1, plugin = "llm-token-limit", code = "rate_limit_exceeded" },
   }, status = 429 })
@@ -297,6 +298,7 @@ check.case("gathers what an observer needs, also of a request that was refused b
   check.equal(#ending.entries, 1)
   check.equal(ending.entries[1].plugin, "llm-scope")
   check.equal(ending.entries[1].would_reject[1], "insufficient_scope")
+  check.equal(ending.entries[1].rule, "llm:chat")
   check.equal(ending.entries[1].reply_headers, nil)
   request({ shared = {}, status = 401 })
   llm_edge:log({})

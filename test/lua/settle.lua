@@ -172,7 +172,7 @@ check.case("tells it what Kong's log data would, and what every plugin said, for
   kong.configuration.pluginservers[3] = { name = "q", socket = kong.configuration.pluginservers[2].socket }
   local entries = ended({ observes = true, verdicts = "[]" }, { [0] = 4, { name = "q" }, {}, { name = "p" }, CONF })
   entries[2] = { mark = { plugin = "q", plugin_id = "id-2" }, batch = true, reservations = "[2]",
-    would_reject = { "insufficient_scope" } }
+    would_reject = { "insufficient_scope" }, rule = "llm:chat" }
   settle.take_over(entries, REPORT, { code = "x" })
   -- Whatever the worker's next request is.
   kong.ctx, ngx.var, ngx.ctx = { shared = {} }, {}, {}
@@ -189,6 +189,7 @@ check.case("tells it what Kong's log data would, and what every plugin said, for
   check.equal(told.entries[2].plugin, "q")
   check.equal(told.entries[2].reservations, "[2]")
   check.equal(told.entries[2].would_reject[1], "insufficient_scope")
+  check.equal(told.entries[2].rule, "llm:chat")
   check.equal(json.encode(told.data), '{"authenticated_entity":{"id":"k-1"},"client_ip":"192.0.2.7",'
     .. '"consumer":{"id":"c-1","username":"ada"},"latencies":{"proxy":20,"request":250},'
     .. '"request":{"id":"r-1","method":"POST"},"response":{"status":200},'

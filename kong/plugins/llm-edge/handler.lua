@@ -197,7 +197,8 @@ local function parts_of(entries)
   for i, entry in ipairs(entries) do
     parts[i] = {
       plugin = entry.mark.plugin, protocol = entry.protocol, reservations = entry.reservations,
-      would_reject = entry.would_reject, verdicts = entry.verdicts, claims = entry.claims, identity = entry.identity,
+      would_reject = entry.would_reject, rule = entry.rule, verdicts = entry.verdicts, claims = entry.claims,
+      identity = entry.identity,
     }
   end
   return parts

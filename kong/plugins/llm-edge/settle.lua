@@ -47,7 +47,7 @@ end
 local function seen_of(name, item)
   local facts, told, entries = item.facts, item.told, setmetatable({}, cjson.array_mt)
   for i, entry in ipairs(item.entries) do
-    entries[i] = members(entry, "would_reject", "verdicts", "claims", "identity") or {}
+    entries[i] = members(entry, "would_reject", "rule", "verdicts", "claims", "identity") or {}
     entries[i].plugin = entry.mark.plugin
     entries[i].reservations = entry.mark.plugin ~= name and entry.reservations or nil
   end

@@ -10,11 +10,18 @@ export interface SeenRecord {
   readonly model: string
   readonly route: string
   readonly refused: boolean
-  readonly wouldReject: readonly string[]
+  readonly wouldReject: readonly HeldBack[]
   /** Input and output, as far as they are known. */
   readonly tokens: number
   /** How many requests it stands for, where only a sample was recorded. */
   readonly weight: number
+}
+
+/** A refusal that shadow mode held back. */
+export interface HeldBack {
+  readonly code: string
+  /** Name of the limit, or the missing scope; empty where the code says it all. */
+  readonly rule: string
 }
 
 /** Longer lines are no records: the largest content that a record may hold is 1 MiB, doubled by escapes. */
@@ -32,17 +39,30 @@ export function readRecord(line: string): SeenRecord | 'unreadable' | undefined 
   const time = typeof record.time === 'string' ? Date.parse(record.time) : Number.NaN
   if (Number.isNaN(time) || typeof record['portcullis.decision'] !== 'string') return 'unreadable'
   const sample = record['portcullis.audit.sample']
-  const codes = record['portcullis.would_reject']
   return {
     time,
     consumer: firstText(record, 'user.name', 'user.id', 'user.hash', 'portcullis.credential.id', 'client.address'),
     model: firstText(record, 'gen_ai.request.model'),
     route: firstText(record, 'portcullis.route.name', 'portcullis.route.id'),
     refused: record['portcullis.decision'] === 'reject',
-    wouldReject: Array.isArray(codes) ? [...new Set(codes.filter((code) => typeof code === 'string'))] : [],
+    wouldReject: heldBackIn(record),
     tokens: count(record['gen_ai.usage.input_tokens']) + count(record['gen_ai.usage.output_tokens']),
     weight: typeof sample === 'number' && sample > 0 && sample < 1 ? 1 / sample : 1,
   }
+}
+
+/** Each once: two plugins may have found the same. */
+function heldBackIn(record: Readonly<Record<string, unknown>>): readonly HeldBack[] {
+  const { 'portcullis.would_reject': codes, 'portcullis.would_reject.rules': rules } = record
+  if (!Array.isArray(codes)) return []
+  const found = new Map<string, HeldBack>()
+  for (const [index, code] of codes.entries()) {
+    if (typeof code !== 'string') continue
+    const rule: unknown = Array.isArray(rules) ? rules[index] : undefined
+    const held = { code, rule: typeof rule === 'string' ? rule : '' }
+    found.set(JSON.stringify(held), held)
+  }
+  return [...found.values()]
 }
 
 function parsed(text: string): Readonly<Record<string, unknown>> | undefined {

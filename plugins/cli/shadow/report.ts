@@ -25,6 +25,7 @@ export function reportData(tally: Tally, { unreadable }: ReportOptions): object 
     causes: byCount([...tally.causes.values()]).map((cause) => ({
       consumer: cause.consumer,
       code: cause.code,
+      ...(cause.rule === '' ? {} : { rule: cause.rule }),
       model: cause.model,
       route: cause.route,
       would_reject: round(cause.wouldReject),
@@ -67,7 +68,7 @@ export function reportText(tally: Tally, options: ReportOptions): string {
     ...table(['MODEL', 'REQUESTS', 'WOULD REFUSE', 'SHARE', 'TOKENS'], affected(tally.models), options, rowOf),
     '',
     ...table(
-      ['CONSUMER', 'WHY', 'MODEL', 'ROUTE', 'WOULD REFUSE', 'SHARE OF ALL'],
+      ['CONSUMER', 'WHY', 'LIMIT OR SCOPE', 'MODEL', 'ROUTE', 'WOULD REFUSE', 'SHARE OF ALL'],
       byCount([...tally.causes.values()]),
       options,
       (cause) => causeRow(cause, all),
@@ -83,8 +84,16 @@ function rowOf([name, count]: readonly [string, Count]): readonly string[] {
   return [name, round(requests), round(wouldReject), percent(wouldReject, requests), round(tokens)].map(String)
 }
 
-function causeRow({ consumer, code, model, route, wouldReject }: Cause, all: Count): readonly string[] {
-  return [consumer, code, model, route, String(round(wouldReject)), percent(wouldReject, all.requests)]
+function causeRow({ consumer, code, rule, model, route, wouldReject }: Cause, all: Count): readonly string[] {
+  return [
+    consumer,
+    code,
+    rule === '' ? '-' : rule,
+    model,
+    route,
+    String(round(wouldReject)),
+    percent(wouldReject, all.requests),
+  ]
 }
 
 /** What each code means, so that the table needs no manual. */

@@ -13,6 +13,8 @@ export interface Count {
 export interface Cause extends Count {
   readonly consumer: string
   readonly code: string
+  /** Name of the limit, or the missing scope; empty where the code says it all. */
+  readonly rule: string
   readonly model: string
   readonly route: string
 }
@@ -65,10 +67,10 @@ export function createTally(): Tallying {
       increase(tally.all, record)
       increase(named(consumers, consumer, empty, OTHERS, empty), record)
       increase(named(models, model, empty, OTHERS, empty), record)
-      for (const code of record.wouldReject) {
-        const make = (): Cause => ({ ...empty(), consumer, code, model, route })
-        const rest = (): Cause => ({ ...empty(), consumer: OTHERS, code, model: OTHERS, route: OTHERS })
-        const key = JSON.stringify([consumer, code, model, route])
+      for (const { code, rule } of record.wouldReject) {
+        const make = (): Cause => ({ ...empty(), consumer, code, rule, model, route })
+        const rest = (): Cause => ({ ...empty(), consumer: OTHERS, code, rule: '', model: OTHERS, route: OTHERS })
+        const key = JSON.stringify([consumer, code, rule, model, route])
         increase(named(causes, key, make, JSON.stringify([OTHERS, code]), rest), record)
       }
     },

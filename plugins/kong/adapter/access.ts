@@ -181,6 +181,7 @@ async function letThrough(kong: KongPdk, verdict: PassVerdict, seen: Seen, optio
       identity: verdict.identity,
       verdicts: verdict.verdicts,
       wouldReject: verdict.wouldReject.map(({ code }) => code),
+      rule: verdict.wouldReject[0]?.rule,
     })
     marked = true
     verdict.reservations.forEach(options.onReserved)
@@ -202,6 +203,7 @@ function keep(facts: Facts, verdict: PassVerdict, { protocol }: PluginEntry, opt
     protocol,
     reservations: verdict.reservations,
     wouldReject: verdict.wouldReject.map(({ code }) => code),
+    rule: verdict.wouldReject[0]?.rule,
     verdicts: verdict.verdicts.length < 2 ? undefined : verdict.verdicts,
     claims: verdict.claims,
     identity: verdict.identity,
@@ -241,6 +243,7 @@ async function noteRefusal(kong: KongPdk, reject: Reject | RejectVerdict, option
     plugin: options.plugin,
     ...('policy' in reject ? { policy: reject.policy } : {}),
     code: reject.code,
+    ...(reject.rule === undefined ? {} : { rule: reject.rule }),
     ...foundBefore(reject),
   }
   try {

@@ -40,10 +40,11 @@ export function verdictsIn({ entries, refusal }: ReadEnding): readonly PolicyVer
   return refusal === undefined ? passed : [...passed, ...(refusal.verdicts ?? []), refusedBy(refusal)]
 }
 
-function verdictsOfEntry({ plugin, reservations, wouldReject, verdicts }: ReadEndedEntry): readonly PolicyVerdict[] {
+function verdictsOfEntry(entry: ReadEndedEntry): readonly PolicyVerdict[] {
+  const { plugin, reservations, wouldReject, rule, verdicts } = entry
   if (verdicts !== undefined) return verdicts
   const codes = wouldReject.filter(isCode)
-  const held = codes.length === 0 ? {} : { wouldReject: codes }
+  const held = codes.length === 0 ? {} : { wouldReject: codes, ...present('rule', rule) }
   if (reservations.length === 0) return [{ policy: plugin, decision: 'pass', ...held }]
   return reservations.map(({ policy, estimated }, index) => ({
     policy,
@@ -53,8 +54,8 @@ function verdictsOfEntry({ plugin, reservations, wouldReject, verdicts }: ReadEn
   }))
 }
 
-function refusedBy({ policy, code }: ReadRefusal): PolicyVerdict {
-  return { policy, decision: 'reject', ...(isCode(code) ? { code } : {}) }
+function refusedBy({ policy, code, rule }: ReadRefusal): PolicyVerdict {
+  return { policy, decision: 'reject', ...(isCode(code) ? { code, ...present('rule', rule) } : {}) }
 }
 
 function isCode(text: string): text is Code {

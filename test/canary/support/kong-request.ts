@@ -59,8 +59,8 @@ export function gather(request: KongRequest, more: object = {}): void {
     const entry = request.shared.get(entryKey(name)) as Record<string, unknown> | undefined
     if (entry === undefined) return []
     request.shared.set(entryKey(name), { ...entry, report })
-    const { protocol, reservations, would_reject, verdicts, claims, identity } = entry
-    return [{ plugin: name, protocol, reservations, would_reject, verdicts, claims, identity }]
+    const { protocol, reservations, would_reject, rule, verdicts, claims, identity } = entry
+    return [{ plugin: name, protocol, reservations, would_reject, rule, verdicts, claims, identity }]
   })
   const refusal = request.shared.get(REFUSAL_KEY)
   request.shared.set(ENDING_KEY, { version: 1, report, refusal, entries })

@@ -88,6 +88,7 @@ describe('the audit log of a pipeline', () => {
     expect(record).toMatchObject({
       'portcullis.decision': 'pass',
       'portcullis.would_reject': ['request_exceeds_limit'],
+      'portcullis.would_reject.rules': ['tokens'],
     })
   })
 

@@ -20,6 +20,7 @@ const entryOf = (plugin: string, pluginId = 'a'): KeptEntry => ({
   protocol: undefined,
   reservations: [],
   wouldReject: [],
+  rule: undefined,
   verdicts: undefined,
   claims: undefined,
   identity: undefined,

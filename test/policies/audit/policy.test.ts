@@ -179,6 +179,24 @@ describe('a record', () => {
       { 'portcullis.decision': 'pass', 'portcullis.would_reject': ['insufficient_scope'] },
     ],
     [
+      'refused for want of a scope',
+      { verdicts: [{ policy: 'llm-scope', decision: 'reject', code: 'insufficient_scope', rule: 'llm:chat:o1' }] },
+      { 'portcullis.code': 'insufficient_scope', 'portcullis.rule': 'llm:chat:o1' },
+    ],
+    [
+      'held back by one limit, and by a policy that knows no rules',
+      {
+        verdicts: [
+          { policy: 'llm-api-key', decision: 'pass', wouldReject: ['invalid_key'] },
+          { policy: 'llm-token-limit', decision: 'pass', wouldReject: ['rate_limit_exceeded'], rule: 'hourly' },
+        ],
+      },
+      {
+        'portcullis.would_reject': ['invalid_key', 'rate_limit_exceeded'],
+        'portcullis.would_reject.rules': ['', 'hourly'],
+      },
+    ],
+    [
       'left by the client',
       { outcome: { ended: 'client_gone', status: 200, delivered: { characters: [40, 0, 0, 0] } } },
       { 'portcullis.ended': 'client_gone', 'error.type': 'client_gone', 'portcullis.usage.source': 'delivered' },

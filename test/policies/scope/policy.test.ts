@@ -194,7 +194,10 @@ describe('sources', () => {
 describe('modes and reports', () => {
   it('shadow refuses nothing and says what it would have', async () => {
     const { passed } = setUp({ mode: 'shadow' })
-    expect((await passed({ caller: granted() })).wouldReject?.code).toBe('insufficient_scope')
+    expect((await passed({ caller: granted() })).wouldReject).toMatchObject({
+      code: 'insufficient_scope',
+      rule: 'llm:chat',
+    })
     expect((await passed({ caller: STRANGER })).wouldReject?.code).toBe('invalid_token')
     expect((await passed({ body: '{', caller: granted('llm:chat:x') })).wouldReject?.code).toBe('invalid_request')
     expect((await passed({ path: '/v1//x' })).wouldReject?.code).toBe('invalid_request')

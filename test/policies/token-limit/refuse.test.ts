@@ -203,6 +203,7 @@ describe('shadow', () => {
     })
     const decision = await passed({ body: chat({ max_tokens: 200 }) })
     expect(decision.wouldReject?.message).toContain('"trial"')
+    expect(decision.wouldReject?.rule).toBe('trial')
     expect(decision.replyHeaders?.ratelimit).not.toContain('trial')
     const refusal = await refused({ body: chat({ max_tokens: 400 }) })
     expect(refusal.message).toContain('"tokens"')

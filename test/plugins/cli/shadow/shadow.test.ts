@@ -10,6 +10,7 @@ import { linesOf, MAX_LINE, readRecord } from '../../../../plugins/cli/shadow/re
 import { createTally } from '../../../../plugins/cli/shadow/tally.ts'
 import type { AuditRecord } from '../../../../policies/audit/index.ts'
 import { auditRecordSchema } from '../../../../policies/audit/index.ts'
+import type { Code } from '../../../../policies/errors.ts'
 import { portcullis, ROOT } from '../check/portcullis.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'portcullis-shadow-'))
@@ -37,7 +38,10 @@ function recordOf(more: Partial<AuditRecord> = {}): AuditRecord {
 }
 
 const BOB = { 'user.id': 'id-2', 'user.name': 'bob' }
-const LIMITED = { 'portcullis.would_reject': ['rate_limit_exceeded'] } as const
+const LIMITED = {
+  'portcullis.would_reject': ['rate_limit_exceeded'],
+  'portcullis.would_reject.rules': ['hourly'],
+} as const
 const SCOPED = { 'portcullis.would_reject': ['insufficient_scope'], 'gen_ai.request.model': 'gpt-4o' } as const
 
 const day = [
@@ -95,6 +99,7 @@ describe('portcullis shadow report', () => {
         {
           consumer: 'alice',
           code: 'rate_limit_exceeded',
+          rule: 'hourly',
           model: 'gpt-4o-mini',
           route: 'openai',
           would_reject: 1,
@@ -119,8 +124,8 @@ MODEL   REQUESTS  WOULD REFUSE  SHARE    TOKENS
 gpt-4o  2         2             100.0 %  80
 and 1 more
 
-CONSUMER  WHY                 MODEL   ROUTE   WOULD REFUSE  SHARE OF ALL
-bob       insufficient_scope  gpt-4o  openai  2             40.0 %
+CONSUMER  WHY                 LIMIT OR SCOPE  MODEL   ROUTE   WOULD REFUSE  SHARE OF ALL
+bob       insufficient_scope  -               gpt-4o  openai  2             40.0 %
 and 1 more
 
 insufficient_scope: The caller may not use this operation or model.
@@ -141,6 +146,24 @@ rate_limit_exceeded: A limit has no room for this request now.
       requests: 1,
       would_reject: 1,
     })
+  })
+
+  it('keeps limits apart, and takes what two plugins found alike for one', async () => {
+    const held = (codes: readonly Code[], rules: readonly string[]) =>
+      recordOf({ 'portcullis.would_reject': codes, 'portcullis.would_reject.rules': rules })
+    const over = 'rate_limit_exceeded'
+    const records = [
+      held([over], ['hourly']),
+      held([over], ['daily']),
+      held([over, over], ['daily', 'daily']),
+      held(['invalid_key', over], ['', 'hourly']),
+    ]
+    const { causes } = await reportOf(fileOf(lines(records)))
+    expect(causes).toEqual([
+      expect.objectContaining({ code: over, rule: 'hourly', would_reject: 2 }),
+      expect.objectContaining({ code: over, rule: 'daily', would_reject: 2 }),
+      expect.not.objectContaining({ rule: expect.anything() }),
+    ])
   })
 
   it('reads records that are chained', async () => {
@@ -242,14 +265,17 @@ describe('readRecord', () => {
 
 describe('createTally', () => {
   it('loses no request between the tables', () => {
-    const code = fc.constantFrom('rate_limit_exceeded', 'insufficient_scope')
+    const heldBack = fc.record({
+      code: fc.constantFrom('rate_limit_exceeded', 'insufficient_scope'),
+      rule: fc.constantFrom('', 'hourly'),
+    })
     const record = fc.record({
       time: fc.nat(),
       consumer: fc.constantFrom('a', 'b', 'c'),
       model: fc.constantFrom('m', 'n'),
       route: fc.constant('r'),
       refused: fc.boolean(),
-      wouldReject: fc.uniqueArray(code, { maxLength: 1 }),
+      wouldReject: fc.array(heldBack, { maxLength: 1 }),
       tokens: fc.nat(100),
       weight: fc.constantFrom(1, 4),
     })
@@ -275,7 +301,7 @@ describe('createTally', () => {
         model: `m${at}`,
         route: 'r',
         refused: false,
-        wouldReject: ['x'],
+        wouldReject: [{ code: 'x', rule: '' }],
         tokens: 1,
         weight: 1,
       })

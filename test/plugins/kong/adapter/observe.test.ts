@@ -99,7 +99,12 @@ const gathered = (more: Partial<GatheredEnding> = {}): Readonly<Record<string, u
     version: 1,
     report: REPORT,
     entries: [
-      { plugin: 'llm-token-limit', reservations: JSON.stringify([LIMIT]), would_reject: ['rate_limit_exceeded'] },
+      {
+        plugin: 'llm-token-limit',
+        reservations: JSON.stringify([LIMIT]),
+        would_reject: ['rate_limit_exceeded'],
+        rule: 'hourly',
+      },
       { plugin: PLUGIN, protocol: 'openai-chat', reservations: JSON.stringify([DRAFT]) },
       { plugin: 'llm-scope', claims: '{"sub":"a"}' },
     ],
@@ -134,6 +139,7 @@ describe('the log phase of a plugin that watches', () => {
             policy: 'llm-token-limit',
             decision: 'pass',
             wouldReject: ['rate_limit_exceeded'],
+            rule: 'hourly',
             estimated: { input: 7, output: 64 },
           },
           { policy: PLUGIN, decision: 'pass', estimated: { input: 0, output: 0 } },
@@ -162,12 +168,18 @@ describe('the log phase of a plugin that watches', () => {
   })
 
   test('gets back what was given back when its own plugin refused', async () => {
-    const refusal = { version: 1, plugin: 'llm-gateway', policy: 'llm-scope', code: 'insufficient_scope' } as const
+    const refusal = {
+      version: 1,
+      plugin: 'llm-gateway',
+      policy: 'llm-scope',
+      code: 'insufficient_scope',
+      rule: 'llm:chat',
+    } as const
     const held = JSON.stringify([DRAFT])
     const { endings } = await log(gathered({ refusal: { ...refusal, held }, entries: [] }), SERIALIZED, 'llm-gateway')
     expect(endings[0]).toMatchObject({
       reservations: [DRAFT],
-      verdicts: [{ policy: 'llm-scope', code: 'insufficient_scope' }],
+      verdicts: [{ policy: 'llm-scope', code: 'insufficient_scope', rule: 'llm:chat' }],
     })
   })
 
@@ -194,6 +206,11 @@ describe('the log phase of a plugin that watches', () => {
     ['another version', { version: 2 }],
     ['a report that is none', { version: 1, report: 'x' }],
     ['entries that are none', { version: 1, report: REPORT, entries: 'x' }],
+    ['a rule that is none', { version: 1, report: REPORT, entries: [{ plugin: 'llm-scope', rule: 1 }] }],
+    [
+      'a refusal’s rule that is none',
+      { version: 1, report: REPORT, refusal: { version: 1, plugin: 'x', code: 'y', rule: 1 } },
+    ],
     ['an entry without a plugin', { version: 1, report: REPORT, entries: [{}] }],
     ['codes that are none', { version: 1, report: REPORT, entries: [{ plugin: 'llm-scope', would_reject: [1] }] }],
     ['claims that are none', { version: 1, report: REPORT, entries: [{ plugin: 'llm-scope', claims: '[' }] }],
@@ -206,8 +223,9 @@ describe('the log phase of a plugin that watches', () => {
   })
 
   test('believes no code that the pack does not know', async () => {
-    const refusal = { version: 1, plugin: 'x', code: 'canary' } as const
-    const { endings } = await log(gathered({ refusal, entries: [{ plugin: 'y', would_reject: ['canary'] }] }))
+    const refusal = { version: 1, plugin: 'x', code: 'canary', rule: 'canary' } as const
+    const entries = [{ plugin: 'y', would_reject: ['canary'], rule: 'canary' }]
+    const { endings } = await log(gathered({ refusal, entries }))
     expect(JSON.stringify(endings)).not.toContain('canary')
   })
 })
