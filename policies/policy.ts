@@ -102,7 +102,10 @@ export interface Reject {
   readonly code: Code
   readonly message: string
   readonly headers?: HeaderMap
-  /** Name of the limit that had no room, or the scope that was missing: for those who watch, never for the caller. */
+  /**
+   * Name of the limit that had no room, or the scope that was missing, without a model: for those who watch, never for
+   * the caller. Nothing that a client chose.
+   */
   readonly rule?: string
   /** Whom the refused key belongs to: for those who watch how requests end, never for the caller. */
   readonly identity?: Identity

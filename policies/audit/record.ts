@@ -23,7 +23,7 @@ export interface AuditRecord {
   /** The policy that refused; `other` when it was none of this pack. */
   readonly 'portcullis.policy'?: string
   readonly 'portcullis.code'?: string
-  /** Name of the limit that had no room, or the scope that was missing. */
+  /** Name of the limit that had no room, or the scope that was missing, without its model. */
   readonly 'portcullis.rule'?: string
   readonly 'portcullis.would_reject'?: readonly string[]
   /** The rule of each of them, in their order; empty for one without. */
@@ -98,7 +98,6 @@ export function makeRecord(ending: Ending, draft: Draft | undefined, extra: Reco
   const refused = verdicts.find(({ decision }) => decision === 'reject')
   const decision = refused === undefined ? decisionWithout(ending, verdicts) : 'reject'
   const wouldReject = verdicts.flatMap((verdict) => verdict.wouldReject ?? [])
-  const heldBack = verdicts.flatMap(({ wouldReject = [], rule = '' }) => wouldReject.map(() => rule))
   const place: RouteRef = { ...draft?.route, ...ending.route }
   const { consumer, credential, address } = callerOf(draft?.caller, ending.caller)
   const call = draft?.call ?? extra.call
@@ -113,7 +112,7 @@ export function makeRecord(ending: Ending, draft: Draft | undefined, extra: Reco
     'portcullis.code': refused?.code,
     'portcullis.rule': refused?.rule,
     'portcullis.would_reject': wouldReject.length === 0 ? undefined : wouldReject,
-    'portcullis.would_reject.rules': heldBack.some((rule) => rule !== '') ? heldBack : undefined,
+    'portcullis.would_reject.rules': wouldReject.length === 0 ? undefined : rulesOf(verdicts),
     'portcullis.ended': outcome.ended,
     'portcullis.route.id': place.id,
     'portcullis.route.name': place.name,
@@ -161,6 +160,12 @@ export function makeRecord(ending: Ending, draft: Draft | undefined, extra: Reco
     'portcullis.audit.dropped': undefined,
   }
   return record as AuditRecord
+}
+
+/** In the order of what was held back; undefined when no limit or scope was behind any of it. */
+function rulesOf(verdicts: readonly PolicyVerdict[]): readonly string[] | undefined {
+  const rules = verdicts.flatMap(({ wouldReject = [], rule = '' }) => wouldReject.map(() => rule))
+  return rules.every((rule) => rule === '') ? undefined : rules
 }
 
 /** Puts what is kept of the request's body and of the reply into a record that nobody else has. */

@@ -28,7 +28,7 @@ export const auditRecordSchema = {
     },
     'portcullis.policy': text('The policy that refused; `other` when it was none of this pack.'),
     'portcullis.code': { enum: Object.keys(CODES), description: 'Why it was refused.' },
-    'portcullis.rule': text('Name of the limit that had no room, or the scope that was missing.'),
+    'portcullis.rule': text('Name of the limit that had no room, or the scope that was missing, without its model.'),
     'portcullis.would_reject': {
       type: 'array',
       minItems: 1,

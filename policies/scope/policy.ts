@@ -128,7 +128,9 @@ function createInstance(config: ScopeConfig, deps: Deps, toolkit: ScopeToolkit):
   function lacking(need: Need, model: string | undefined, report: Judged['report']): Judged {
     // Only the caller gets to see what it wrote where a model belongs.
     const rule = missingScope(need, model === undefined || model === UNKNOWN_MODEL ? model : modelLabel(model))
-    return { reject: { ...insufficientScope(realm, missingScope(need, model)), rule }, report: { ...report, rule } }
+    // Goes into audit records, which have the model already, and masked where it holds what must not be kept.
+    const refused = { ...insufficientScope(realm, missingScope(need, model)), rule: missingScope(need) }
+    return { reject: refused, report: { ...report, rule } }
   }
 
   async function decide(exchange: Exchange): Promise<Decision> {

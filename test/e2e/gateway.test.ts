@@ -140,7 +140,7 @@ describe.skipIf(kongMissing || !haveRedisServer('llm-gateway on a real Kong'))('
 
   type Case = readonly [what: string, status: number, code: string | undefined, request: Omit<Ask, 'route'>]
   const RULES: Readonly<Record<string, string>> = {
-    insufficient_scope: 'llm:chat:o1',
+    insufficient_scope: 'llm:chat',
     request_exceeds_limit: 'tokens',
   }
   test.each<Case>([

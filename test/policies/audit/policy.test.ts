@@ -180,8 +180,8 @@ describe('a record', () => {
     ],
     [
       'refused for want of a scope',
-      { verdicts: [{ policy: 'llm-scope', decision: 'reject', code: 'insufficient_scope', rule: 'llm:chat:o1' }] },
-      { 'portcullis.code': 'insufficient_scope', 'portcullis.rule': 'llm:chat:o1' },
+      { verdicts: [{ policy: 'llm-scope', decision: 'reject', code: 'insufficient_scope', rule: 'llm:chat' }] },
+      { 'portcullis.code': 'insufficient_scope', 'portcullis.rule': 'llm:chat' },
     ],
     [
       'held back by one limit, and by a policy that knows no rules',

@@ -198,6 +198,8 @@ describe('modes and reports', () => {
       code: 'insufficient_scope',
       rule: 'llm:chat',
     })
+    const ofModel = { caller: granted('llm:chat:o1'), body: { model: 'gpt-4o-4111-1111-1111-1111', messages: [] } }
+    expect((await passed(ofModel)).wouldReject).toMatchObject({ code: 'insufficient_scope', rule: 'llm:chat' })
     expect((await passed({ caller: STRANGER })).wouldReject?.code).toBe('invalid_token')
     expect((await passed({ body: '{', caller: granted('llm:chat:x') })).wouldReject?.code).toBe('invalid_request')
     expect((await passed({ path: '/v1//x' })).wouldReject?.code).toBe('invalid_request')
