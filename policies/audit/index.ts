@@ -123,8 +123,14 @@ function createInstance(config: AuditConfig, deps: Deps): PolicyInstance {
       addContent(record, content, replied)
       for (const sink of sinks) sink.write(record)
     }
-    if (held === undefined) write(draft?.content ?? {})
+    if (held === undefined) write(draft?.content ?? withoutDraft(record))
     else if (!holding.take(held, write)) write(LOST)
+  }
+
+  /** A gateway may pass over a plugin that it cannot reach, where nothing requires that it decided. */
+  function withoutDraft(record: AuditRecord): Content {
+    const passedOver = config.content !== 'none' && record['portcullis.decision'] === 'pass'
+    return passedOver ? { 'portcullis.content.request.dropped': 'unseen' } : {}
   }
 
   /** Undefined when there is to be none. */

@@ -70,7 +70,7 @@ export interface AuditRecord {
   /** With `content: hash`: HMAC-SHA-256 of the request body, in hex. */
   readonly 'portcullis.content.request.hash'?: string
   /** Why there is no content although it was asked for. */
-  readonly 'portcullis.content.request.dropped'?: 'unreadable' | 'too_large' | 'redaction_failed' | 'lost'
+  readonly 'portcullis.content.request.dropped'?: 'unreadable' | 'too_large' | 'redaction_failed' | 'lost' | 'unseen'
   /** With `content: redacted`: the reply, where the gateway shows it: a JSON body, or the text of a stream. */
   readonly 'portcullis.content.response'?: string
   readonly 'portcullis.content.response.truncated'?: boolean

@@ -90,9 +90,9 @@ export const auditRecordSchema = {
     },
     'portcullis.content.request.hash': hex('HMAC-SHA-256 of the request body.'),
     'portcullis.content.request.dropped': {
-      enum: ['unreadable', 'too_large', 'redaction_failed', 'lost'],
+      enum: ['unreadable', 'too_large', 'redaction_failed', 'lost', 'unseen'],
       description:
-        'Why it is not here although it was asked for; `lost`: the process that held it ended before the request.',
+        'Why it is not here although it was asked for; `lost`: the process that held it ended before the request; `unseen`: the gateway let the request pass without asking this policy.',
     },
     'portcullis.content.response': {
       type: 'string',

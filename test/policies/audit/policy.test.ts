@@ -30,6 +30,8 @@ interface Stage {
     ending?: Partial<Ending>,
     reply?: readonly string[],
   ): Promise<AuditRecord | undefined>
+  /** The end of a request that the policy was never asked about. */
+  runUnseen(ending?: Partial<Ending>): Promise<AuditRecord | undefined>
 }
 
 function stage(config: Readonly<Record<string, unknown>> = {}, fractions: readonly number[] = []): Stage {
@@ -73,7 +75,7 @@ function stage(config: Readonly<Record<string, unknown>> = {}, fractions: readon
     expect(validate(record), JSON.stringify(validate.errors)).toBe(true)
     return record
   }
-  return { instance, outputs, lines, clock, run }
+  return { instance, outputs, lines, clock, run, runUnseen: (ending = {}) => tell(undefined, ending, []) }
 }
 
 /** Kong carries it to another process as JSON. */
@@ -363,6 +365,22 @@ describe('content', () => {
     const record = await stage({ content: 'redacted' }).run(exchange)
     expect(record?.['portcullis.content.request.dropped']).toBe(dropped)
     expect(record?.['portcullis.content.request']).toBeUndefined()
+  })
+
+  it.each(['redacted', 'hash'])(
+    'of the kind %s says so when the gateway let the request pass unasked',
+    async (content) => {
+      const config = content === 'hash' ? { content, hash_key: 'a-key-of-16-bytes-or-more' } : { content }
+      const passed = await stage(config).runUnseen()
+      expect(passed).toMatchObject({ 'portcullis.decision': 'pass', 'portcullis.content.request.dropped': 'unseen' })
+      const refused = await stage(config).runUnseen({ status: 401, outcome: { ended: 'not_forwarded' }, verdicts: [] })
+      expect(refused?.['portcullis.decision']).toBe('reject')
+      expect(refused).not.toHaveProperty(['portcullis.content.request.dropped'])
+    },
+  )
+
+  it('has no reason to be away where none was asked for', async () => {
+    expect(await stage().runUnseen()).not.toHaveProperty(['portcullis.content.request.dropped'])
   })
 
   it('has tags that match within a tenant and not beyond', async () => {
