@@ -92,9 +92,13 @@ export function createLocalShare(options: LocalShareOptions): LocalShare {
     assertSpace(divisible)
     const result = memory.reserve({ id, claims: divisible.map(localClaim) })
     let next = 0
+    const noted = new Set<string>()
     const results = claims.map((claim) => {
       const taken = isDivisible(claim) ? result.claims[next++] : undefined
-      return taken === undefined ? withoutShare(claim, true) : sharedResult(claim, taken)
+      if (taken === undefined) return withoutShare(claim, true)
+      const again = noted.has(taken.key)
+      noted.add(taken.key)
+      return sharedResult(claim, taken, again)
     })
     return result.clippedTo === undefined
       ? { admitted: result.admitted, claims: results }
@@ -127,10 +131,11 @@ export function createLocalShare(options: LocalShareOptions): LocalShare {
     return short ? { ...result, retryAfterMs: RETRY_MS } : result
   }
 
-  function sharedResult(claim: Claim, taken: ClaimResult): ClaimResult {
+  /** @param again another claim of the request is counted there as well */
+  function sharedResult(claim: Claim, taken: ClaimResult, again: boolean): ClaimResult {
     lives.first = Math.min(lives.first, taken.epoch)
     lives.last = Math.max(lives.last, taken.epoch)
-    if (taken.reserved > 0) note(taken.key, claim.caller, claim.counter, taken.reserved)
+    if (taken.reserved > 0 && !again) note(taken.key, claim.caller, claim.counter, taken.reserved)
     const result = { ...taken, epoch: -taken.epoch }
     return taken.retryAfterMs === Number.POSITIVE_INFINITY && fitsWhole(claim)
       ? { ...result, retryAfterMs: RETRY_MS }

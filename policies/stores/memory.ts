@@ -26,6 +26,8 @@ const admitAll = admit
 
 interface MemorySeat extends Seat {
   handle: Handle
+  /** An earlier claim of the request is counted there already. */
+  again: boolean
 }
 
 const DEFAULT_MAX_COUNTERS = 4_000_000
@@ -158,21 +160,24 @@ export class MemoryStore implements LimitStore {
       const claim = claims[index] as Claim
       let seat = seats[index]
       if (seat === undefined) {
-        seat = { claim, key: claim.key, room: 0, state: createState(), handle: NONE }
+        seat = { claim, key: claim.key, room: 0, state: createState(), handle: NONE, again: false }
         seats.push(seat)
       }
       seat.claim = claim
-      seat.key = claim.spread === undefined ? claim.key : this.#spreadKey(claim.key, claim.spread)
+      seat.key = claim.spread === undefined ? claim.key : this.#spreadKey(claim.key, claim.spread, index)
+      seat.again = seat.key !== claim.key && isTaken(seats, index)
       handle = this.#counters.findAfter(handle, seat.key)
       seat.handle = handle
       if (handle === NONE) begin(seat.state, claim.counter, t, epoch)
+      else if (seat.again) this.#counters.peek(handle, seat.state)
       else this.#counters.load(handle, seat.state)
     }
     return claims.length === seats.length ? seats : seats.slice(0, claims.length)
   }
 
-  #spreadKey(key: string, { owner, overflowKey }: NonNullable<Claim['spread']>): string {
-    return this.#spread.admits(owner, key, (other) => this.#lives(other)) ? key : overflowKey
+  #spreadKey(key: string, { owner, overflowKey }: NonNullable<Claim['spread']>, index: number): string {
+    const joining = joiningBefore(this.#seats, index, owner)
+    return this.#spread.admits(owner, key, joining, (other) => this.#lives(other)) ? key : overflowKey
   }
 
   #assertSpace(seats: readonly MemorySeat[], t: number): void {
@@ -187,7 +192,8 @@ export class MemoryStore implements LimitStore {
   #save(seats: readonly MemorySeat[], result: ReserveResult, ticket: number): number {
     let added = 0
     for (let index = 0; index < seats.length; index++) {
-      const { claim, key, handle, state } = seats[index] as MemorySeat
+      const { claim, key, handle, state, again } = seats[index] as MemorySeat
+      if (again) continue
       if (handle === NONE) {
         if (result.claims[index]?.reserved === 0) continue
         added++
@@ -255,6 +261,23 @@ export class MemoryStore implements LimitStore {
 
 export function createMemoryStore(options: MemoryStoreOptions): MemoryStore {
   return new MemoryStore(options)
+}
+
+/** Whether an earlier seat has the key of the one at `index`. */
+function isTaken(seats: readonly MemorySeat[], index: number): boolean {
+  const key = seats[index]?.key
+  for (let earlier = 0; earlier < index; earlier++) if (seats[earlier]?.key === key) return true
+  return false
+}
+
+/** How many new values of an owner the seats before `index` stand for. */
+function joiningBefore(seats: readonly MemorySeat[], index: number, owner: string): number {
+  let joining = 0
+  for (let earlier = 0; earlier < index; earlier++) {
+    const { claim, key, handle } = seats[earlier] as MemorySeat
+    if (claim.spread?.owner === owner && key === claim.key && handle === NONE) joining++
+  }
+  return joining
 }
 
 function hintOf(ticket: number, index: number): number {

@@ -32,7 +32,8 @@ export interface Claim {
   readonly caller?: string
   /**
    * Set when the key holds a client-chosen description part. `owner` may have 64 distinct `member`s at a time;
-   * a further one is counted under `overflowKey`.
+   * a further one is counted under `overflowKey`. Claims of one request that are counted there together take once: each
+   * gets the same result, and it is to be settled once.
    */
   readonly spread?: { readonly owner: string; readonly member: string; readonly overflowKey: string }
   readonly counter: CounterSpec

@@ -3,8 +3,11 @@
 export const MAX_MEMBERS = 64
 
 export interface Spread {
-  /** Whether `key` may have a counter of its own; `live` tells if a key still counts anything. */
-  admits(owner: string, key: string, live: (key: string) => boolean): boolean
+  /**
+   * Whether `key` may have a counter of its own; `live` tells if a key still counts anything.
+   * @param joining how many others the same request is about to add
+   */
+  admits(owner: string, key: string, joining: number, live: (key: string) => boolean): boolean
   /** Remembers a key that {@link admits} let in and that was then used. */
   add(owner: string, key: string): void
   /** Looks at one owner and forgets what is idle. */
@@ -22,11 +25,12 @@ export function createSpread(): Spread {
   }
 
   return {
-    admits(owner, key, live) {
+    admits(owner, key, joining, live) {
       const keys = owners.get(owner)
-      if (keys === undefined || keys.has(key) || keys.size < MAX_MEMBERS) return true
+      if (keys === undefined) return joining < MAX_MEMBERS
+      if (keys.has(key) || keys.size + joining < MAX_MEMBERS) return true
       prune(owner, keys, live)
-      return keys.size < MAX_MEMBERS
+      return keys.size + joining < MAX_MEMBERS
     },
     add(owner, key) {
       const keys = owners.get(owner)

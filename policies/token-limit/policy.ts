@@ -215,9 +215,13 @@ function hold(
   by: Pick<HeldCall, 'learnedBy' | 'caller'>,
 ): Held {
   const clippedTo = result.clippedTo ?? Number.POSITIVE_INFINITY
+  const seen = new Set<string>()
   const entries = askers.flatMap((asker, index) => {
     const claimed = result.claims[index]
-    return (claimed && heldEntry(asker, claimed, clippedTo)) ?? []
+    // Models beyond those that a caller may have share a counter, and took from it once.
+    if (claimed === undefined || seen.has(claimed.key)) return []
+    seen.add(claimed.key)
+    return heldEntry(asker, claimed, clippedTo) ?? []
   })
   const held = { version: 1, entries, ...(result.ticket === undefined ? {} : { ticket: result.ticket }) } as const
   if (asked.kind === 'counted') return held

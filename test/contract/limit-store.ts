@@ -360,6 +360,48 @@ export function limitStoreContract(
         }
         expect((await reserve(spreadClaim('m'))).claims[0]?.key).toBe(`${caller}/owner/m`)
       })
+
+      it('counts every value of one request among the 64', async () => {
+        const { reserve } = await start()
+        for (let request = 0; request < 6; request++)
+          await reserve(...Array.from({ length: 10 }, (_, index) => spreadClaim(`m${request * 10 + index}`)))
+        const { claims } = await reserve(...Array.from({ length: 8 }, (_, index) => spreadClaim(`n${index}`)))
+        const keys = ['n0', 'n1', 'n2', 'n3', 'other', 'other', 'other', 'other'].map(
+          (name) => `${caller}/owner/${name}`,
+        )
+        expect(claims.map(({ key }) => key)).toEqual(keys)
+        expect((await reserve(spreadClaim('o'))).claims[0]?.key).toBe(`${caller}/owner/other`)
+        expect((await reserve(spreadClaim('n3'))).claims[0]?.remaining).toBe(80)
+      })
+
+      it.each([sliding, fixed, bucket])(
+        'takes once where several of a request share a counter: $algorithm',
+        async (counter) => {
+          const { reserve, settle, wait } = await start()
+          const slot = 5_000
+          const all = Array.from({ length: 64 }, (_, index) => ({ ...spreadClaim(`m${index}`, counter), want: 2 }))
+          await reserve(...all)
+          const three = ['a', 'b', 'c'].map((member) => spreadClaim(member, counter))
+          expect((await reserve(...three)).claims.map(({ reserved, remaining }) => [reserved, remaining])).toEqual(
+            Array(3).fill([10, 90]),
+          )
+          // Again once it has booked in several slots.
+          wait(slot)
+          await reserve(...all)
+          const before = (await reserve(spreadClaim('d', counter))).claims[0]?.remaining ?? Number.NaN
+          const result = await reserve(...three)
+          expect(result.claims.map(({ remaining }) => remaining)).toEqual(Array(3).fill(before - 10))
+          await settle(result, entry(three[0] as Claim, result, 4))
+          expect((await reserve({ ...spreadClaim('e', counter), want: 0 })).claims[0]?.remaining).toBe(before - 4)
+          let most = 0
+          for (let step = 0; step < 26; step++) {
+            wait(slot)
+            await reserve(...all)
+            most = Math.max(most, (await reserve({ ...spreadClaim('f', counter), want: 0 })).claims[0]?.remaining ?? 0)
+          }
+          expect(most).toBe(100)
+        },
+      )
     })
 
     describe('operators', () => {

@@ -49,10 +49,12 @@ export function entriesToShrink(
   admission: Admission,
   atMost: number | undefined,
 ): readonly SettleEntry[] {
+  const seen = new Set<string>()
   return claims.flatMap((claim, index) => {
     const taken = admission.claims[index]
-    if (taken === undefined) return []
+    if (taken === undefined || seen.has(taken.key)) return []
     const { key, at, epoch, reserved } = taken
+    seen.add(key)
     const actual = atMost === undefined ? 0 : Math.min(reserved, claim.input + Math.min(claim.want, atMost))
     if (actual === reserved) return []
     const { caller, counter } = claim

@@ -70,6 +70,18 @@ describe('what the shared store is charged with after an outage', () => {
     expect(share.drain()).toMatchObject([{ key: 'a', amount: 50 }])
   })
 
+  it('is once what several claims of a request took together', () => {
+    const { share, reserve, usage } = setUp()
+    usage.set('a/o/other', 300)
+    const spreadTo = (member: string): Claim => ({
+      ...claim(`a/o/${member}`, spec('sliding_window'), 5),
+      spread: { owner: 'a/o', member, overflowKey: 'a/o/other' },
+    })
+    for (let index = 0; index < 64; index++) reserve(spreadTo(`m${index}`))
+    reserve(spreadTo('x'), spreadTo('y'), spreadTo('z'))
+    expect(share.drain().find(({ key }) => key === 'a/o/other')).toMatchObject({ amount: 5 })
+  })
+
   it('is nothing when nothing of it counts any more', () => {
     const { share, reserve, advance } = setUp()
     reserve(claim('a', spec('sliding_window'), 100))

@@ -80,13 +80,13 @@ describe('spread', () => {
       return true
     }
     for (let key = 0; key < MAX_MEMBERS; key++) {
-      expect(spread.admits('o', `k${key}`, live)).toBe(true)
+      expect(spread.admits('o', `k${key}`, 0, live)).toBe(true)
       spread.add('o', `k${key}`)
     }
     expect(looked).toBe(0)
-    expect(spread.admits('o', 'k5', live)).toBe(true)
+    expect(spread.admits('o', 'k5', 0, live)).toBe(true)
     expect(looked).toBe(0)
-    expect(spread.admits('o', 'further', live)).toBe(false)
+    expect(spread.admits('o', 'further', 0, live)).toBe(false)
     expect(looked).toBe(MAX_MEMBERS)
   })
 })

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { chat, exchange, type RequestParts, rule, setUp } from './support.ts'
+import { chat, exchange, type RequestParts, remaining, rule, setUp } from './support.ts'
 
 const EXPENSIVE = rule({ match: { models: ['gpt-4o*'] }, limit: 100 })
 const OTHER = rule({ match: { models: ['claude-*'] }, limit: 500 })
@@ -38,6 +38,19 @@ const REDIRECTED: readonly (readonly [what: string, parts: RequestParts])[] = [
   ['fallbacks that the provider picks', { ...ANTHROPIC, body: { ...ANTHROPIC.body, fallbacks: 'default' } }],
   ['a named fallback', { ...ANTHROPIC, body: { ...ANTHROPIC.body, fallbacks: [{ model: 'gpt-4o' }] } }],
 ]
+
+describe('a request that names several models', () => {
+  it('gives back once what it took once from a counter that they share', async () => {
+    const { passed, settle } = setUp({ limits: [rule({ per: ['consumer', 'model'], limit: 100_000 })] })
+    for (let index = 0; index < 64; index++) await passed({ body: chat({ model: `m-${index}`, max_tokens: 10 }) })
+    const spent = await passed({ body: chat({ model: 'further-0', max_tokens: 50_000 }) })
+    await settle(spent, { ended: 'complete', status: 200, usage: { inputTokens: 10, outputTokens: 50_000 } })
+    const models = ['further-2', 'further-3', 'further-4']
+    const several = await passed({ body: chat({ model: 'further-1', models, max_tokens: 20_000 }) })
+    await settle(several, { ended: 'complete', status: 200, usage: { inputTokens: 10, outputTokens: 1 } })
+    expect(remaining(await passed({ body: chat({ model: 'further-5', max_tokens: 29 }) }))).toBeLessThan(50_000)
+  })
+})
 
 describe('a request that leaves open which model answers', () => {
   it.each(REDIRECTED)('is held to the rule of any model: %s', async (_, parts) => {

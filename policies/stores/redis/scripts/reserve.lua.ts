@@ -28,6 +28,9 @@ local function retry_after_ms(c, amount)
   return max(0, ceil((amount * window - c[AMOUNT]) / limit))
 end
 
+-- By hash: fields of counters that other claims of the request are about to make.
+local joining = {}
+
 -- Drops the members that count nothing. That is dear: when none does, the first element says when to look again.
 local function prune(owner, members, algorithm, limit, window, burst, hash)
   local kept, packed = { 0 }, redis.call('HMGET', hash, unpack(members, 2))
@@ -39,6 +42,8 @@ local function prune(owner, members, algorithm, limit, window, burst, hash)
       else
         kept[#kept + 1] = c[FIELD]
       end
+    elseif joining[hash] and joining[hash][members[index]] then
+      kept[#kept + 1] = members[index]
     end
   end
   if #kept > MAX_MEMBERS then kept[1] = now + PRUNE_EVERY end
@@ -46,10 +51,17 @@ local function prune(owner, members, algorithm, limit, window, burst, hash)
   return kept
 end
 
+-- By hash and owner: the members as other claims of the request left them.
+local members_of = {}
+
 -- The members that a new counter would join, and whether it is one of them; nil when there is no place for it.
 local function members_for(owner, algorithm, limit, window, burst, hash, field)
-  local packed = redis.call('HGET', hash, owner)
-  local members = packed and cmsgpack.unpack(packed) or { 0 }
+  members_of[hash] = members_of[hash] or {}
+  local members = members_of[hash][owner]
+  if not members then
+    local packed = redis.call('HGET', hash, owner)
+    members = packed and cmsgpack.unpack(packed) or { 0 }
+  end
   for index = 2, #members do
     if members[index] == field then return members, true end
   end
@@ -57,11 +69,12 @@ local function members_for(owner, algorithm, limit, window, burst, hash, field)
   if #members > MAX_MEMBERS and (wait <= 0 or wait > PRUNE_EVERY) then
     members = prune(owner, members, algorithm, limit, window, burst, hash)
   end
+  members_of[hash][owner] = members
   return #members <= MAX_MEMBERS and members or nil, false
 end
 
 local position = before + 1 + n
-local counters, joined, overflowed = {}, {}, {}
+local counters, joined, overflowed, again, shared = {}, {}, {}, {}, {}
 local clipped, clip_floor, short = math.huge, 0, false
 if other_clip ~= '' then clipped, clip_floor = other_clip + 0, other_floor end
 
@@ -89,7 +102,12 @@ for index = 1, n do
         overflowed[index] = true
         field = ARGV[position]
         packed = redis.call('HGET', hash, field)
+        shared[hash] = shared[hash] or {}
+        again[index], shared[hash][field] = shared[hash][field], true
       elseif not known then
+        members[#members + 1] = field
+        joining[hash] = joining[hash] or {}
+        joining[hash][field] = true
         joined[index] = { owner, members }
       end
     end
@@ -134,15 +152,13 @@ for index, c in ipairs(counters) do
   reply[last + 1], reply[last + 2], reply[last + 3] = overflowed[index] and 1 or 0, c[AT], c[LIFE]
   reply[last + 4], reply[last + 5], reply[last + 6] = reserved, remaining(c), reset_ms(c)
   reply[last + 7] = fits and -1 or retry_after_ms(c, input + least)
-  -- A counter that nobody took from is not made.
-  if reserved > 0 or c[EXPIRES] > 0 then
+  -- A counter that nobody took from is not made, and one that several claims share is taken from once.
+  if not again[index] and (reserved > 0 or c[EXPIRES] > 0) then
     local written = {}
     local expires = add_to(written, c)
     if joined[index] then
-      local owner, members = joined[index][1], joined[index][2]
-      members[#members + 1] = c[FIELD]
-      written[#written + 1] = owner
-      written[#written + 1] = cmsgpack.pack(members)
+      written[#written + 1] = joined[index][1]
+      written[#written + 1] = cmsgpack.pack(joined[index][2])
     end
     redis.call('HSET', c[HASH], unpack(written))
     keep(c[HASH], expires)

@@ -98,6 +98,21 @@ describe.skipIf(!haveRedisServer('Redis Cluster'))('several nodes', () => {
       expect(await left(store, own, narrow, widest)).toEqual([LIMIT - 300, 2 * LIMIT - 300, 100 * LIMIT - 300])
     })
 
+    it('gives back once what several claims took together', async () => {
+      const { store } = use()
+      const spreadTo = (member: string, want: number): Claim => ({
+        ...claimOf('consumer=1:s', sliding, want),
+        key: `consumer=1:s/o/${member}`,
+        spread: { owner: 'consumer=1:s/o', member, overflowKey: 'consumer=1:s/o/other' },
+      })
+      for (let index = 0; index < 64; index++) await reserve(store, spreadTo(`m${index}`, 1))
+      await reserve(store, spreadTo('x', 500))
+      const full = shared('full', wide, 101 * LIMIT)
+      const refused = await reserve(store, full, spreadTo('y', 200), spreadTo('z', 200))
+      expect(refused.admitted).toBe(false)
+      expect((await reserve(store, spreadTo('x', 0))).claims[0]?.remaining).toBe(LIMIT - 500)
+    })
+
     it('never asks a shared counter for a caller who is refused', async () => {
       const { store } = use({ key_prefix: 'untouched:' })
       const own = claimOf('consumer=1:a', sliding, LIMIT + 1)
