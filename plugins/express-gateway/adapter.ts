@@ -46,7 +46,6 @@ export function adaptPolicy<F extends Fields>(policy: Policy<F> | PolicySet<F>, 
       const parsed = parsePolicyConfig(policy, action, { ignore: OWN_KEYS })
       const pipeline = createPipeline(createInstances(policy, parsed, deps), deps.logger)
       const sites = sitesOf(config.gatewayConfig)
-      options.observers.begin(config.gatewayConfig)
       if (pipeline.observes) options.observers.watch(config.gatewayConfig, stepOf(policy, parsed), pipeline)
       return (request, response, next) => {
         judge({ request, response, sites, pipeline, services, deps, name: policy.name }).then((goOn) => {

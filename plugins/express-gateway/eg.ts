@@ -18,7 +18,8 @@ export type EgResponse = ServerResponse
 
 export interface EgContext {
   readonly requestID: string
-  readonly apiEndpoint: { readonly apiEndpointName: string }
+  /** A copy of the endpoint in `gateway.config.yml`, symbols too. */
+  readonly apiEndpoint: { readonly apiEndpointName: string; readonly [mark: symbol]: unknown }
   /** A body that replaces the request's own; the proxy pipes it upstream. */
   requestStream?: Readable
 }

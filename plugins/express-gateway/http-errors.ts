@@ -6,7 +6,6 @@ import type { Code } from '../../policies/errors.ts'
 import type { Reject } from '../../policies/policy.ts'
 import { refusalReply } from '../../policies/reply.ts'
 import { recognised } from './answers.ts'
-import type { PluginContext } from './eg.ts'
 
 /** Of Node's HTTP parser. */
 interface ClientError extends Error {
@@ -17,13 +16,9 @@ interface ClientError extends Error {
 const REASONS = { 400: 'Bad Request', 431: 'Request Header Fields Too Large' } as const
 
 /** Gives such requests a body in the API's shape, unless somebody else already answers them. */
-export function answerBrokenRequests({ eventBus }: PluginContext, newId: () => string): void {
-  const attach = ({ httpServer }: { readonly httpServer: Server }): void => {
-    if (httpServer.listenerCount('clientError') === 0)
-      httpServer.on('clientError', (error, socket) => answer(error, socket as Socket, newId()))
-  }
-  eventBus.on('http-ready', attach)
-  eventBus.on('https-ready', attach)
+export function answerBrokenRequests(server: Server, newId: () => string): void {
+  if (server.listenerCount('clientError') === 0)
+    server.on('clientError', (error, socket) => answer(error, socket as Socket, newId()))
 }
 
 function answer(error: ClientError, socket: Socket, requestId: string): void {

@@ -13,6 +13,7 @@ import { answerBrokenRequests } from './http-errors.ts'
 import { llmKey } from './llm-key.ts'
 import { observersOf } from './observers.ts'
 import { asList } from './pipelines.ts'
+import { onServers } from './servers.ts'
 
 /** Of the plugin interface, not of this package. */
 export const version = '1.2.0'
@@ -37,9 +38,13 @@ export function init(context: PluginContext): void {
   const logger = loggerOf(context.logger)
   const deps = createDeps({ logger })
   const synchronousConditions = asList(context.settings.synchronous_conditions).map(String)
-  answerBrokenRequests(context, deps.random.id)
+  const observers = observersOf(context, logger)
+  onServers(context.eventBus, (server) => {
+    answerBrokenRequests(server, deps.random.id)
+    observers.attach(server)
+  })
   context.registerPolicy(llmKey({ logger, newId: deps.random.id, synchronousConditions }))
-  const options = { deps, services: context.services, synchronousConditions, observers: observersOf(context, logger) }
+  const options = { deps, services: context.services, synchronousConditions, observers }
   context.registerPolicy(adaptPolicy(auditLog, options))
   context.registerPolicy(adaptPolicy(apiKey, options))
   context.registerPolicy(adaptPolicy(scope, options))

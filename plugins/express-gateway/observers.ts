@@ -12,12 +12,12 @@ import { consumerOf } from './caller.ts'
 import type { EgRequest, EgResponse, GatewayConfig, PluginContext } from './eg.ts'
 import { reportFault } from './fault.ts'
 import { endedPassage, type PassageEnd } from './passage.ts'
-import { isRecord, readPipelines, type Step } from './pipelines.ts'
+import { asList, asRecord, isRecord, readPipelines, type Step } from './pipelines.ts'
 import { pathAt, type Site, sitesOf } from './site.ts'
 
 export interface Observers {
-  /** A config is about to be mounted: whoever watched an earlier one is forgotten. */
-  begin(config: GatewayConfig): void
+  /** Follows every request to this server to its end. */
+  attach(server: Server): void
   /** A step of this config watches the endpoints of its pipeline, unless it stands behind a condition. */
   watch(config: GatewayConfig, step: WatchingStep, pipeline: Pipeline): void
 }
@@ -34,36 +34,41 @@ export interface WatchingStep {
 const known = new WeakMap<EventEmitter, Observers>()
 
 export function observersOf({ eventBus }: PluginContext, logger: Logger): Observers {
-  let observers = known.get(eventBus)
-  if (observers === undefined) {
-    const created = createObservers(logger)
-    observers = created
-    known.set(eventBus, created)
-    const attach = ({ httpServer }: { readonly httpServer: Server }) => created.attach(httpServer)
-    eventBus.on('http-ready', attach)
-    eventBus.on('https-ready', attach)
-  }
+  const observers = known.get(eventBus) ?? createObservers(logger)
+  known.set(eventBus, observers)
   return observers
 }
 
-interface Mounted {
-  readonly config: GatewayConfig
+/** Who watches the endpoints of one config. */
+interface Watched {
   readonly sites: ReadonlyMap<string, Site>
   /** By endpoint and key: of equal steps Express Gateway does not tell which pipeline each is from, and one is enough. */
   readonly byEndpoint: Map<string, Map<string, Pipeline>>
 }
 
-function createObservers(logger: Logger): Observers & { attach(server: Server): void } {
-  let mounted: Mounted | undefined
+/**
+ * Marks every endpoint of a config that is watched. Nobody tells a plugin whether a reload was mounted or the earlier
+ * config goes on; but Express Gateway copies an endpoint, symbols too, into each request that it takes for it.
+ */
+const WATCHED = Symbol('portcullis.watched')
+
+function createObservers(logger: Logger): Observers {
+  const watchedIn = new WeakMap<GatewayConfig, Watched>()
   const keys = new WeakMap<Pipeline, string>()
 
-  function mountedFor(config: GatewayConfig): Mounted {
-    if (mounted?.config !== config) mounted = { config, sites: sitesOf(config), byEndpoint: new Map() }
-    return mounted
+  function watchedOf(config: GatewayConfig): Watched {
+    let watched = watchedIn.get(config)
+    if (watched === undefined) {
+      watched = { sites: sitesOf(config), byEndpoint: new Map() }
+      watchedIn.set(config, watched)
+      const endpoints = Object.values(asRecord(config.apiEndpoints)).flatMap(asList).filter(isRecord)
+      for (const endpoint of endpoints) Object.assign(endpoint, { [WATCHED]: watched })
+    }
+    return watched
   }
 
   function watch(config: GatewayConfig, { policy, key, isOwn }: WatchingStep, pipeline: Pipeline): void {
-    const { byEndpoint } = mountedFor(config)
+    const { byEndpoint } = watchedOf(config)
     const own = `${policy} ${key}`
     keys.set(pipeline, own)
     const always = (step: Step) => step.condition === undefined && isOwn(step.action)
@@ -75,36 +80,37 @@ function createObservers(logger: Logger): Observers & { attach(server: Server): 
   }
 
   function follow(request: EgRequest, response: EgResponse): void {
-    const atStart = mounted
     const startedAt = systemClock.now()
     const began = systemClock.monotonic()
     response.once('close', () => {
       const durationMs = systemClock.monotonic() - began
       const status = response.headersSent ? response.statusCode : undefined
       const times = { startedAt, durationMs, ...(status === undefined ? {} : { status }) }
-      tell(request, times, atStart).catch((error: unknown) => reportFault(logger, 'express-gateway.observe', error))
+      tell(request, times).catch((error: unknown) => reportFault(logger, 'express-gateway.observe', error))
     })
   }
 
-  /** @param mounted what was mounted when the request came */
-  async function tell(request: EgRequest, times: Times, mounted: Mounted | undefined): Promise<void> {
-    const endpoint = request.egContext?.apiEndpoint.apiEndpointName
-    // No pipeline took it.
-    if (endpoint === undefined) return
+  async function tell(request: EgRequest, times: Times): Promise<void> {
+    const endpoint = request.egContext?.apiEndpoint
+    const watched = endpoint?.[WATCHED] as Watched | undefined
+    // No pipeline took it, or nobody watches.
+    if (endpoint === undefined || watched === undefined) return
+    const name = endpoint.apiEndpointName
     const end = await endedPassage(request)
     const judges = [...(end?.judges ?? [])].filter((pipeline) => pipeline.observes)
     const heard = new Set(judges.map((pipeline) => keys.get(pipeline)))
-    const others = [...(mounted?.byEndpoint.get(endpoint) ?? [])].filter(([key]) => !heard.has(key))
-    const site = mounted?.sites.get(endpoint)
+    const others = [...(watched.byEndpoint.get(name) ?? [])].filter(([key]) => !heard.has(key))
     for (const pipeline of [...judges, ...others.map(([, other]) => other)])
-      pipeline.observe(endingOf(request, endpoint, site, times, end, pipeline), end?.readers.get(pipeline))
+      pipeline.observe(
+        endingOf(request, name, watched.sites.get(name), times, end, pipeline),
+        end?.readers.get(pipeline),
+      )
   }
 
   return {
-    begin: (config) => void mountedFor(config),
-    watch,
     attach: (server) =>
       void server.prependListener('request', (request, response) => follow(request as EgRequest, response)),
+    watch,
   }
 }
 

@@ -361,39 +361,3 @@ describe('errors of the gateway itself', () => {
     expect(stage.model.requests).toEqual([])
   })
 })
-
-describe('a reload', () => {
-  it('keeps what was counted', async () => {
-    const stage = await setStage()
-    const remaining = async (): Promise<number> =>
-      Number((await ask(stage)).headers.get('x-ratelimit-remaining-tokens'))
-    const first = await remaining()
-    await stage.gateway.reload()
-    expect(await remaining()).toBeLessThan(first)
-    expect(await remaining()).toBeLessThan(first - 20)
-  })
-
-  it('with a config that is refused changes nothing', async () => {
-    const lines: string[] = []
-    const stage = await setStage({ log: (_, line) => lines.push(line) })
-    stage.gateway.rewrite({
-      apiEndpoints: { llm: { host: '*', paths: '/*' } },
-      serviceEndpoints: { model: { url: stage.model.url } },
-      policies: ['llm-token-limit', 'proxy'],
-      pipelines: { llm: { apiEndpoints: ['llm'], policies: [PROXY, LIMIT] } },
-    })
-    await stage.gateway.reload()
-    expect(lines.join('\n')).toContain('Could not hot-reload')
-    expect((await ask(stage)).headers.get('x-ratelimit-limit-tokens')).toBe('10000')
-    expect((await ask(stage, { key: undefined })).status).toBe(401)
-  })
-
-  it('in mid-stream settles the request all the same', async () => {
-    const spy = tapped()
-    const stage = await spied(spy)
-    const reply = await ask(stage, { key: undefined, body: STREAM, headers: { 'x-model-pace': '10' } })
-    await stage.gateway.reload()
-    await reply.text()
-    expect(await settledOnce(spy)).toMatchObject({ ended: 'complete', usage: { outputTokens: 20 } })
-  })
-})

@@ -15,7 +15,7 @@ const spy = createSpy()
 
 it.each([
   llmKey({ logger: QUIET, newId: deps.random.id, synchronousConditions: [] }),
-  adaptPolicy(spy.policy, { deps, services, synchronousConditions: [], observers: { begin() {}, watch() {} } }),
+  adaptPolicy(spy.policy, { deps, services, synchronousConditions: [], observers: { attach() {}, watch() {} } }),
 ])('$name answers a request that is in no pipeline as every other fault', async (policy: EgPolicy) => {
   let passed = 0
   const middleware = policy.policy({}, { gatewayConfig: {} })
