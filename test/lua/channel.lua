@@ -158,6 +158,43 @@ check.case("an answer that is late for one request fails the channel for all, an
   answered(after, "new")
 end)
 
+check.case("takes an answer that came while the worker stood still, although its time is up, and no other's", function()
+  local scene = worker("1s")
+  local one, other = scene.ask("aaaa"), scene.ask("bbbb")
+  loop.run()
+  scene.stalled = true
+  scene.peers[1]:deliver(msgpack.answer(scene.requests()[1].id, "1", "bytes"))
+  loop.run(1.1)
+  scene.stalled = nil
+  answered(one, "1", "bytes")
+  refused(other, "no answer in time")
+  -- Where the clocks come even before what is to be read.
+  local late = scene.ask()
+  loop.run(1.005)
+  waits(late)
+  scene.peers[2]:deliver(msgpack.answer(scene.requests(scene.peers[2])[1].id, "3"))
+  loop.run()
+  answered(late, "3")
+  -- Nor is anything taken twice.
+  local after, last = scene.ask(), scene.ask()
+  loop.run(0.6)
+  scene.peers[2]:deliver(msgpack.answer(scene.requests(scene.peers[2])[3].id, "2"))
+  loop.run()
+  waits(after)
+  answered(last, "2")
+end)
+
+check.case("what is set for the proxy goes before what is set for all", function()
+  local scene = worker("9s")
+  kong.configuration.nginx_proxy_directives =
+    { { name = "proxy_ssl_verify", value = "on" }, { name = "lua_socket_read_timeout", value = "3s" } }
+  local asked = scene.ask()
+  loop.run(2.9)
+  waits(asked)
+  loop.run(0.2)
+  refused(asked, "no answer in time")
+end)
+
 check.case("waits as long as Kong itself would", function()
   for value, seconds in pairs({ ["3s"] = 3, ["1500ms"] = 1.5, ["4"] = 4, ["1m"] = 60, ["soon"] = 2 }) do
     local scene = worker(value)

@@ -14,7 +14,7 @@ local ANSWER_START, ANSWER_HEAD, MAX_ANSWER = "\148\1\206", 19, 67108864
 local GO_AWAY = 0
 local MAX_ID = 4294967295
 local CONNECT_MS, SEND_MS, LOOK_UP_MS, MAX_AGE_SECONDS, MAX_SPARE = 1000, 2000, 500, 60, 1000
-local DEFAULT_TIMEOUT_SECONDS = 2
+local DEFAULT_TIMEOUT_SECONDS, LAST_LOOK_SECONDS = 2, 0.01
 
 local _M = {}
 local channels = {}
@@ -33,9 +33,8 @@ local function number_at(text, place)
   return ((a * 256 + b) * 256 + c) * 256 + d
 end
 
---- How long Kong itself would wait for a plugin server: `lua_socket_read_timeout`, where it is set.
-local function timeout_seconds()
-  for _, directive in ipairs(kong.configuration.nginx_http_directives or {}) do
+local function set_timeout(directives)
+  for _, directive in ipairs(directives or {}) do
     if directive.name == "lua_socket_read_timeout" then
       local amount, unit = tostring(directive.value):match("^(%d+)(m?s?)$")
       if amount then
@@ -43,7 +42,14 @@ local function timeout_seconds()
       end
     end
   end
-  return DEFAULT_TIMEOUT_SECONDS
+end
+
+--- How long Kong itself would wait for a plugin server: `lua_socket_read_timeout`, where it is set. What is set for the
+-- proxy goes before what is set for all.
+local function timeout_seconds()
+  local settings = kong.configuration
+  return set_timeout(settings.nginx_proxy_directives) or set_timeout(settings.nginx_http_directives)
+    or DEFAULT_TIMEOUT_SECONDS
 end
 
 --- From now on no request takes this channel; it ends with the last one that waits for an answer.
@@ -179,13 +185,16 @@ function _M.exchange(socket, message)
     channel.idle = false
     channel.wake:post()
   end
-  if not waiter.done:wait(channel.timeout) then
+  -- After a stall of this worker the answer may be here all the same: nginx looks at its clocks before it wakes those who
+  -- wait, and where it was stopped even before it reads.
+  local woken = waiter.done:wait(channel.timeout) or waiter.done:wait(LAST_LOOK_SECONDS)
+  if not woken and channel.waiting[id] then
     -- A server that is late with one answer is late with all: it gives back what it holds once the connection is gone.
     channel.waiting[id], channel.count = nil, channel.count - 1
     fail(channel, "no answer in time")
     return nil, "no answer in time"
   end
-  if #spare < MAX_SPARE then
+  if woken and #spare < MAX_SPARE then
     spare[#spare + 1] = waiter.done
   end
   return waiter.text, waiter.following

@@ -43,7 +43,7 @@ function semaphores:post()
   while waiter and waiter.woken do
     waiter = table.remove(self.waiters, 1)
   end
-  if waiter then
+  if waiter and not current.stalled then
     wake(waiter, true)
   else
     self.count = self.count + 1
@@ -184,7 +184,8 @@ function _M.run(seconds)
 end
 
 --- A new loop, put into the `ngx` of the request that is in place. Returns what happened in it: `peers` are its
--- connections, `log` its lines; `refuse` makes connects fail, `exiting` ends the worker.
+-- connections, `log` its lines; `refuse` makes connects fail, `exiting` ends the worker. While it is `stalled` a post wakes
+-- nobody before the deadline of whoever waits, as where nginx looks at its clocks first.
 function _M.install()
   current = { now = 1000, turns = {}, parked = {}, peers = {}, log = {}, timers = 0 }
   local loop = current
