@@ -68,7 +68,7 @@ export const clientKeyInClear: Rule = {
   severity: 'warning',
   title: 'A caller’s key in a file, in clear',
   why: 'Whoever can read the file or its history can call as that consumer.',
-  fix: 'Issue keys with `portcullis keys issue`, of which only a keyed hash is kept; or let deck put them in from environment variables (`DECK_...`). An example for trying out is tagged `portcullis-ack:client-key-in-clear`.',
+  fix: 'Keep keys in the pack’s own registry (`portcullis keys issue --redis`), which holds keyed hashes only; or let deck put them in from environment variables (`DECK_...`). Where the file is itself a mounted secret, or an example, tag the credential `portcullis-ack:client-key-in-clear`.',
   *find({ config }) {
     if (!config.fromFile) return
     for (const credential of config.credentials)
