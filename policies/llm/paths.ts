@@ -29,6 +29,18 @@ export const OVERRIDE_HEADERS = [
   'x-rewrite-url',
 ] as const
 
+/**
+ * Parameters of the query, in lower case, from which a server takes a method, headers or a content type: `_method` some
+ * frameworks, the others Google's front ends, for browsers that would otherwise ask first.
+ * @see https://github.com/whatwg/fetch/issues/210#issue-129531743
+ */
+const OVERRIDE_PARAMETERS: ReadonlySet<string> = new Set(['_method', '$httpmethod', '$httpheaders', '$ct'])
+
+/** Whether a query makes another request of this one. */
+export function overridesByQuery(names: readonly string[]): boolean {
+  return names.some((name) => OVERRIDE_PARAMETERS.has(name.toLowerCase()))
+}
+
 /** No path of an API comes near it. */
 const MAX_PATH = 4096
 const PLACEHOLDER = /\{([a-z]+)\}/g

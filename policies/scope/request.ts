@@ -4,7 +4,7 @@ import { readModel } from '../llm/body-fields.ts'
 import { assertJsonType, assertUncompressed } from '../llm/content-type.ts'
 import { decisive, invalid, isObject, type JsonBody, type JsonObject, refuseLookalikes } from '../llm/json.ts'
 import type { ExtraOperation } from '../llm/operations.ts'
-import { OVERRIDE_HEADERS } from '../llm/paths.ts'
+import { OVERRIDE_HEADERS, overridesByQuery } from '../llm/paths.ts'
 import type { Operation } from '../llm/protocol.ts'
 import type { Exchange } from '../policy.ts'
 import { UNKNOWN_MODEL } from './grants.ts'
@@ -46,8 +46,8 @@ export async function readOperation(
       throw invalid('The request asks for another method or path in a header.')
   }
   const names = exchange.queryNames()
-  if ((names instanceof Promise ? await names : names).some((name) => name.toLowerCase() === '_method'))
-    throw invalid('The request asks for another method in the query.')
+  if (overridesByQuery(names instanceof Promise ? await names : names))
+    throw invalid('The request asks for another method or other headers in the query.')
   if (await exchange.header('upgrade')) throw invalid('A connection that changes its protocol cannot be judged.')
   return operation
 }

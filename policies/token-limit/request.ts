@@ -4,7 +4,7 @@ import { RefusedRead } from '../errors.ts'
 import { assertJsonType, assertUncompressed } from '../llm/content-type.ts'
 import type { JsonBody } from '../llm/json.ts'
 import type { ExtraOperation } from '../llm/operations.ts'
-import { assertPlainPath, OVERRIDE_HEADERS } from '../llm/paths.ts'
+import { assertPlainPath, OVERRIDE_HEADERS, overridesByQuery } from '../llm/paths.ts'
 import type { LlmCall } from '../llm/protocol.ts'
 import type { Exchange } from '../policy.ts'
 import { isDivisible } from '../scope/grants.ts'
@@ -50,9 +50,12 @@ export async function readRequest(exchange: Exchange, options: ReadOptions, llm:
   if (method === 'CONNECT' || (await exchange.header('upgrade')))
     throw unmetered('A connection that changes its protocol cannot be metered.')
   const operation = llm.recognise(method, exchange.path, options.operations)
-  // A read, such as counting tokens, uses none.
-  if (COUNTED_METHODS.has(method) || operation?.read === true)
+  // A read, such as counting tokens, uses none; unless it makes itself something else.
+  if (COUNTED_METHODS.has(method) || operation?.read === true) {
+    if (overridesByQuery(await exchange.queryNames()))
+      throw new RefusedRead('invalid_request', 'The request asks for another method or other headers in the query.')
     return { kind: 'counted', models: operation?.model === undefined ? [] : [operation.model] }
+  }
   if (operation?.protocol === undefined) throw unmetered('Nobody can meter this method and path.')
   await assertWholeReply(exchange, operation.protocol)
   assertUncompressed(await exchange.header('content-encoding'))

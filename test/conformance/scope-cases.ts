@@ -263,6 +263,8 @@ const METHODS: readonly ScopeCase[] = [
     (name): ScopeCase => ({ what: `${name}, underscores`, headers: [`${name}: DELETE`], body: OK, expect: 'refused' }),
   ),
   { what: '_method in the query', path: '/v1/chat/completions?_method=DELETE', body: OK, expect: 'refused' },
+  { what: '$httpMethod in the query', path: '/v1/chat/completions?$httpMethod=DELETE', body: OK, expect: 'refused' },
+  { what: '$httpHeaders, encoded', path: '/v1/chat/completions?%24httpHeaders=a%3Ab', body: OK, expect: 'refused' },
   { what: '_Method on GET', method: 'GET', path: '/v1/models/gpt-5?x=1&_Method=DELETE', expect: 'refused' },
   { what: 'X-Original-URL', headers: ['X-Original-URL: /v1/files'], body: OK, expect: 'refused' },
   { what: 'X-Rewrite-URL', headers: ['X-Rewrite-URL: /v1/files'], body: OK, expect: 'refused' },

@@ -28,6 +28,13 @@ const UNREADABLE: readonly (readonly [what: string, code: string, parts: Request
     'invalid_request',
     { method: 'GET', headers: { 'x-http-method-override': 'POST' } },
   ],
+  ['a read that asks for it in the query', 'invalid_request', { method: 'GET', query: ['alt', '_Method'] }],
+  [
+    'a read that asks Google for it',
+    'invalid_request',
+    { method: 'GET', path: '/v1beta/models/gemini-2.0-flash:generateContent', query: ['$httpMethod'] },
+  ],
+  ['headers in the query', 'invalid_request', { ...GEMINI, query: ['$httpHeaders'] }],
   [
     'a path in a header',
     'invalid_request',
