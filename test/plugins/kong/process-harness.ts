@@ -15,13 +15,17 @@ export interface ServerProcess {
   readonly exit: Promise<number | string>
 }
 
-/** Resolves once it listens; rejects when it ends before. */
+/**
+ * Resolves once it listens; rejects when it ends before.
+ * @param nodeFlags of the process itself, as `--inspect`
+ */
 export async function startServer(
   command: string,
   socket: string,
   args: readonly string[] = [],
+  nodeFlags: readonly string[] = [],
 ): Promise<ServerProcess> {
-  const server = launch([command, 'serve', '--socket', socket, ...args])
+  const server = launch([...nodeFlags, command, 'serve', '--socket', socket, ...args])
   const ended = server.exit.then((code) => {
     throw new Error(`the server ended with ${code}: ${server.stderr()}`)
   })
@@ -75,11 +79,11 @@ export function tokenLimitConfig(
 
 export const PROMPT = 'prompt-canary-a8f3'
 
+const QUESTION = { model: 'gpt-4o', max_tokens: 50, messages: [{ role: 'user', content: PROMPT }] }
+
 /** A request as llm-edge hands it over. */
-export function llmRequest(change: Partial<Facts> = {}): KongRequest {
-  const body = Buffer.from(
-    JSON.stringify({ model: 'gpt-4o', max_tokens: 50, messages: [{ role: 'user', content: PROMPT }] }),
-  )
+export function llmRequest(change: Partial<Facts> = {}, content: object = QUESTION): KongRequest {
+  const body = Buffer.from(JSON.stringify(content))
   const requestId = randomBytes(16).toString('hex')
   const request = createRequest({ method: 'POST', uri: '/v1/chat/completions', requestId, body })
   const facts: Facts = {
