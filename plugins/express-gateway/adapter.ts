@@ -11,11 +11,12 @@ import { toJsonSchema } from '../../policies/schema/json-schema.ts'
 import { parsePolicyConfig } from '../../policies/schema/parse.ts'
 import { answer } from './answers.ts'
 import { callerOf, carriedKeys } from './caller.ts'
-import { checkPipelines } from './check.ts'
+import { checkPipelines, checkRepeats } from './check.ts'
 import type { EgConfig, EgContext, EgPolicy, EgRequest, EgResponse, EgServices } from './eg.ts'
 import { reportFault, UNAVAILABLE } from './fault.ts'
-import type { Observers, WatchingStep } from './observers.ts'
+import type { Observers } from './observers.ts'
 import { type Passage, passageOf } from './passage.ts'
+import type { OwnStep } from './pipelines.ts'
 import { pathAt, type Site, sitesOf } from './site.ts'
 
 export interface AdapterOptions {
@@ -44,9 +45,11 @@ export function adaptPolicy<F extends Fields>(policy: Policy<F> | PolicySet<F>, 
         synchronousConditions: options.synchronousConditions,
       })
       const parsed = parsePolicyConfig(policy, action, { ignore: OWN_KEYS })
+      const step = stepOf(policy, parsed)
+      checkRepeats(config.gatewayConfig, step)
       const pipeline = createPipeline(createInstances(policy, parsed, deps), deps.logger)
       const sites = sitesOf(config.gatewayConfig)
-      if (pipeline.observes) options.observers.watch(config.gatewayConfig, stepOf(policy, parsed), pipeline)
+      if (pipeline.observes) options.observers.watch(config.gatewayConfig, step, pipeline)
       return (request, response, next) => {
         judge({ request, response, sites, pipeline, services, deps, name: policy.name }).then((goOn) => {
           if (goOn) next()
@@ -56,8 +59,7 @@ export function adaptPolicy<F extends Fields>(policy: Policy<F> | PolicySet<F>, 
   }
 }
 
-/** Express Gateway hands a policy a copy of its action with defaults filled in, and not the place that it is from. */
-function stepOf<F extends Fields>(policy: Declared<F>, config: Config<F>): WatchingStep {
+function stepOf<F extends Fields>(policy: Declared<F>, config: Config<F>): OwnStep {
   const key = canonical(config)
   return {
     policy: policy.name,

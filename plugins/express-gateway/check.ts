@@ -2,7 +2,16 @@
 
 import { PortcullisError } from '../../policies/errors.ts'
 import type { GatewayConfig } from './eg.ts'
-import { asList, asRecord, isRecord, type PipelineConfig, type PipelinePolicy, readPipelines } from './pipelines.ts'
+import {
+  asList,
+  asRecord,
+  isRecord,
+  isUnconditional,
+  type OwnStep,
+  type PipelineConfig,
+  type PipelinePolicy,
+  readPipelines,
+} from './pipelines.ts'
 import { proxyMappings, proxyOptions, sameMapping } from './upstream-path.ts'
 
 /** Conditions of Express Gateway 1.16.11 that decide at once. `json-schema` does not: its handler returns a promise. */
@@ -40,6 +49,23 @@ export function checkPipelines(config: GatewayConfig, options: CheckOptions): vo
     .flatMap((pipeline) => faultsOf(pipeline, config, options).map((fault) => `pipeline ${pipeline.name}: ${fault}`))
   if (faults.length > 0)
     throw new PortcullisError('invalid_config', `${options.policy} refuses to start. ${faults.join(' ')}`)
+}
+
+/**
+ * A request must not meet the same step twice: a limit would count it twice, an audit log would have two records of it.
+ * @throws {PortcullisError} `invalid_config` naming the pipeline.
+ */
+export function checkRepeats(config: GatewayConfig, { policy, isOwn }: OwnStep): void {
+  const repeated = readPipelines(config).find(({ policies }) => {
+    const same = policies
+      .filter(({ name }) => name === policy)
+      .flatMap(({ steps }) => steps)
+      .filter(({ action }) => isOwn(action))
+    return same.length > 1 && same.some(isUnconditional)
+  })
+  if (repeated === undefined) return
+  const fault = `pipeline ${repeated.name}: it stands there twice with the same config. Remove one of the two.`
+  throw new PortcullisError('invalid_config', `${policy} refuses to start. ${fault}`)
 }
 
 function faultsOf(pipeline: PipelineConfig, config: GatewayConfig, options: CheckOptions): string[] {
@@ -91,7 +117,7 @@ function orderFaults(pipeline: PipelineConfig, { policy, place }: CheckOptions):
 }
 
 function alwaysRuns(policy: PipelinePolicy): boolean {
-  return policy.steps.some((step) => step.condition === undefined || step.condition.name === 'always')
+  return policy.steps.some(isUnconditional)
 }
 
 function changesBody(policy: PipelinePolicy): boolean {

@@ -12,22 +12,14 @@ import { consumerOf } from './caller.ts'
 import type { EgRequest, EgResponse, GatewayConfig, PluginContext } from './eg.ts'
 import { reportFault } from './fault.ts'
 import { endedPassage, type PassageEnd } from './passage.ts'
-import { asList, asRecord, isRecord, readPipelines, type Step } from './pipelines.ts'
+import { asList, asRecord, isRecord, isUnconditional, type OwnStep, readPipelines, type Step } from './pipelines.ts'
 import { pathAt, type Site, sitesOf } from './site.ts'
 
 export interface Observers {
   /** Follows every request to this server to its end. */
   attach(server: Server): void
   /** A step of this config watches the endpoints of its pipeline, unless it stands behind a condition. */
-  watch(config: GatewayConfig, step: WatchingStep, pipeline: Pipeline): void
-}
-
-export interface WatchingStep {
-  readonly policy: string
-  /** The same for steps of this policy whose actions mean the same. */
-  readonly key: string
-  /** Whether a step with this action is meant. */
-  isOwn(action: unknown): boolean
+  watch(config: GatewayConfig, step: OwnStep, pipeline: Pipeline): void
 }
 
 /** One for each gateway: a reload runs the plugin's `init` again, but keeps the server that is listened to. */
@@ -67,11 +59,11 @@ function createObservers(logger: Logger): Observers {
     return watched
   }
 
-  function watch(config: GatewayConfig, { policy, key, isOwn }: WatchingStep, pipeline: Pipeline): void {
+  function watch(config: GatewayConfig, { policy, key, isOwn }: OwnStep, pipeline: Pipeline): void {
     const { byEndpoint } = watchedOf(config)
     const own = `${policy} ${key}`
     keys.set(pipeline, own)
-    const always = (step: Step) => step.condition === undefined && isOwn(step.action)
+    const always = (step: Step) => isUnconditional(step) && isOwn(step.action)
     for (const { policies, apiEndpoints } of readPipelines(config)) {
       if (!policies.some(({ name, steps }) => name === policy && steps.some(always))) continue
       for (const endpoint of apiEndpoints)

@@ -13,6 +13,18 @@ export interface PipelinePolicy {
   readonly steps: readonly Step[]
 }
 
+/**
+ * A step as the policy understands it: Express Gateway hands over a copy of the action with defaults filled in, and not the
+ * place that it is from.
+ */
+export interface OwnStep {
+  readonly policy: string
+  /** The same for steps of this policy whose actions mean the same. */
+  readonly key: string
+  /** Whether a step with this action is meant. */
+  isOwn(action: unknown): boolean
+}
+
 export interface PipelineConfig {
   readonly name: string
   readonly apiEndpoints: readonly string[]
@@ -38,6 +50,10 @@ function readPolicy(value: unknown): PipelinePolicy {
     return { action: asRecord(action), ...(isRecord(condition) ? { condition } : {}) }
   })
   return { name, steps: read.length === 0 ? [{ action: {} }] : read }
+}
+
+export function isUnconditional({ condition }: Step): boolean {
+  return condition === undefined || condition.name === 'always'
 }
 
 export function asRecord(value: unknown): Readonly<Record<string, unknown>> {

@@ -229,6 +229,17 @@ describe('the audit log of a pipeline', () => {
     expect(status(await second.records(2))).toEqual([401, 429])
   })
 
+  it('behind the condition `always` has records of every request', async () => {
+    const audit = createAuditFile()
+    const { 'llm-audit-log': log } = audit.step as { readonly 'llm-audit-log': object }
+    const stage = await setStage({
+      policies: [KEY, AUTH, { 'llm-audit-log': { ...log, condition: { name: 'always' } } }, PROXY],
+    })
+    expect((await ask(stage, { key: 'nobody:knows' })).status).toBe(401)
+    await (await ask(stage)).text()
+    expect((await audit.records(2)).map((record) => record['portcullis.decision'])).toEqual(['reject', 'pass'])
+  })
+
   it('behind a condition has records of those requests only for which it ran', async () => {
     const audit = createAuditFile()
     const step = {

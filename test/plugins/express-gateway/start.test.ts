@@ -64,6 +64,26 @@ describe('refuses to start', () => {
       ],
       /map paths differently/,
     ],
+    [
+      'twice with one config',
+      [AUTH, LIMIT, LIMIT, PROXY],
+      /llm-token-limit refuses to start. pipeline llm: it stands there twice with the same config/,
+    ],
+    [
+      'twice with one config, spelt out and not, once behind a condition',
+      [
+        AUTH,
+        LIMIT,
+        {
+          'llm-token-limit': {
+            condition: { name: 'method', methods: 'POST' },
+            action: { ...TEN_THOUSAND, mode: 'enforce' },
+          },
+        },
+        PROXY,
+      ],
+      /it stands there twice with the same config/,
+    ],
   ])('%s', async (_, policies, message) => {
     await expect(setStage({ policies })).rejects.toThrow(message)
   })
@@ -107,6 +127,18 @@ describe('starts', () => {
           AUTH,
           { proxy: { condition: { name: 'pathExact', path: '/health' }, action: { serviceEndpoint: 'model' } } },
           LIMIT,
+          PROXY,
+        ],
+      },
+    ],
+    [
+      'twice, behind conditions',
+      {
+        policies: [
+          KEY,
+          AUTH,
+          limitBehind({ name: 'method', methods: 'POST' }),
+          limitBehind({ name: 'method', methods: 'PUT' }),
           PROXY,
         ],
       },
