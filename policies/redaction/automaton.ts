@@ -22,6 +22,7 @@ export const CLASS_OTHER = WIDTH - 1
 export const FOLD_LIMIT = 0x180
 
 const SOFT_HYPHEN = 0xad
+const NO_BREAK_SPACE = 0xa0
 const SYMBOLS = '_-./~=<>+"\'# $|,;!&?'
 
 export interface Automaton {
@@ -43,6 +44,7 @@ function foldedClasses(): Uint8Array {
   classes[37] = CLASS_PERCENT
   classes[92] = CLASS_BACKSLASH
   classes[SOFT_HYPHEN] = CLASS_HIDING
+  classes[NO_BREAK_SPACE] = CLASS_HIDING
   const letterBase = TRIGGER_CLASSES
   for (let i = 0; i < 26; i++) {
     classes[97 + i] = letterBase + i

@@ -34,6 +34,8 @@ const CONTENT = new Set(
 )
 /** Members that hold encoded media, by the protocols' own names. */
 const MEDIA = new Set('data file_data b64_json bytes image_url url audio inlineData'.split(' '))
+/** By the top-level types that are registered with IANA. */
+const MEDIA_TYPE = /^(?:application|audio|chemical|font|image|message|model|multipart|text|video)\/[\w.+-]{1,80}$/i
 const DATA_URL = /^data:([\w.+-]{1,40}\/[\w.+-]{1,80})?[^,]{0,100},/
 /** Words are shorter than the lines of anything encoded; what begins with one needs no further look. */
 const SHORTEST_LINE = 32
@@ -52,6 +54,7 @@ interface Memory {
   find(text: string): readonly Finding[]
   /** Whether a text is a word of a protocol: not a secret that somebody put where a model's name belongs. */
   isProtocol(text: string): boolean
+  isMediaType(text: string): boolean
   /** Whether the name of a member holds nothing that is masked. */
   isCleanName(name: string): boolean
 }
@@ -61,15 +64,13 @@ const memories = new WeakMap<Redactor, Memory>()
 function memoryOf(redactor: Redactor): Memory {
   const known = memories.get(redactor)
   if (known !== undefined) return known
+  const isHarmless = (word: string): boolean =>
+    !/\d{6}/.test(word) && redactor.find(word).every(({ type }) => type === 'DATE' || type === 'URL')
   const memory: Memory = {
     find: rememberingTexts(redactor.find),
-    isProtocol: rememberingWords(
-      (text) =>
-        PLAIN_WORD.test(text) &&
-        !/\d{6}/.test(text) &&
-        redactor.find(text).every(({ type }) => type === 'DATE' || type === 'URL'),
-    ),
-    isCleanName: rememberingWords((name) => name.length < 5 || redactor.find(name).length === 0),
+    isProtocol: rememberingWords((text) => PLAIN_WORD.test(text) && isHarmless(text)),
+    isMediaType: rememberingWords((text) => MEDIA_TYPE.test(text) && isHarmless(text)),
+    isCleanName: rememberingWords((name) => redactor.find(name).length === 0),
   }
   memories.set(redactor, memory)
   return memory
@@ -93,13 +94,16 @@ function mediaKind(mime: string): string {
   return kind === 'image' || kind === 'audio' || kind === 'video' ? kind.toUpperCase() : 'FILE'
 }
 
-/** The placeholder of encoded media, such as `[IMAGE image/png 2048 bytes]`; undefined when the value is text. */
-function media(key: string, value: string, mime: string | undefined): string | undefined {
+/** The placeholder of encoded media, such as `[IMAGE image/png 2048 bytes]`. What only poses as a type is not repeated. */
+function mediaPlaceholder({ memory }: Walk, mime: string | undefined, characters: number): string {
+  const type = mime !== undefined && memory.isMediaType(mime) ? mime : 'application/octet-stream'
+  return `[${mediaKind(type)} ${type} ${Math.floor((characters * 3) / 4)} bytes]`
+}
+
+/** The placeholder of a value that is encoded media; undefined when it is text. */
+function media(walk: Walk, key: string, value: string, mime: string | undefined): string | undefined {
   const url = DATA_URL.exec(value)
-  if (url !== null) {
-    const type = url[1] ?? mime ?? 'application/octet-stream'
-    return `[${mediaKind(type)} ${type} ${Math.floor(((value.length - url[0].length) * 3) / 4)} bytes]`
-  }
+  if (url !== null) return mediaPlaceholder(walk, url[1] ?? mime, value.length - url[0].length)
   const named = MEDIA.has(key) && (mime !== undefined || value.length >= 64)
   if (!named && value.length < SHORTEST_DATA) return undefined
   if (WORDS.test(value)) return undefined
@@ -107,8 +111,7 @@ function media(key: string, value: string, mime: string | undefined): string | u
   if (lines.slice(0, -1).some((line) => line.length < SHORTEST_LINE)) return undefined
   const sample = lines.join('')
   if (sample.length < 16 || !BASE64.test(sample)) return undefined
-  const type = mime ?? 'application/octet-stream'
-  return `[${mediaKind(type)} ${type} ${Math.floor((sample.length * 3) / 4)} bytes]`
+  return mediaPlaceholder(walk, mime, sample.length)
 }
 
 const NOTHING: readonly Finding[] = []
@@ -176,7 +179,7 @@ function redactValue(walk: Walk, value: unknown, spot: Spot): unknown {
   if (spot.depth > MAX_DEPTH) return '[TOO_DEEP]'
   if (typeof value === 'string') {
     if (STRUCTURE.has(spot.key) && walk.memory.isProtocol(value)) return value
-    return media(spot.key, value, spot.mime) ?? redactString(walk, value, spot)
+    return media(walk, spot.key, value, spot.mime) ?? redactString(walk, value, spot)
   }
   if (typeof value === 'number') return redactNumber(walk, value, spot)
   const depth = spot.depth + 1

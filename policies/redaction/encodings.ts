@@ -1,6 +1,9 @@
-/** Looks once through what hides characters: JSON escapes, percent encoding, full-width and zero-width characters. */
+/**
+ * Looks once through what hides characters: JSON escapes, percent encoding, full-width and zero-width characters,
+ * typographic spaces and hyphens.
+ */
 
-import { isHiding } from './scan.ts'
+import { isHiding, plainJoint } from './scan.ts'
 
 /** A decoded stretch of a text; `map[i]` is where its character `i` starts in the text, with the end as last entry. */
 export interface View {
@@ -49,8 +52,8 @@ export function decode(text: string, start: number, end: number): View {
     } else if (code === 92) {
       const kind = text[at + 1]
       const value = kind === 'u' ? hexAt(text, at + 2, 4) : kind === 'x' ? hexAt(text, at + 2, 2) : -1
-      if (value >= 32 && value < 0x180) {
-        emit(value, at, at + (kind === 'u' ? 6 : 4))
+      if (value >= 32 && (value < 0x180 || plainJoint(value) !== 0)) {
+        emit(plainJoint(value) || value, at, at + (kind === 'u' ? 6 : 4))
         continue
       }
       if (value >= 0 && isHiding(value)) {
@@ -67,7 +70,7 @@ export function decode(text: string, start: number, end: number): View {
       else at++
       continue
     }
-    emit(code, at, at + 1)
+    emit(plainJoint(code) || code, at, at + 1)
   }
   map[decoded.length] = end
   return { text: decoded, map: map.subarray(0, decoded.length + 1) }

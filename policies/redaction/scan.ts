@@ -13,13 +13,13 @@ import {
   TRIGGER_CLASSES,
 } from './automaton.ts'
 import type { Candidate } from './finding.ts'
-import { isBare } from './text.ts'
+import { isBare, isDigit } from './text.ts'
 
 /** What detectors read and write while one text is scanned. */
 export interface Scan {
   readonly text: string
   readonly candidates: Candidate[]
-  /** Offsets of characters that hide others: escapes, full-width and zero-width ones. */
+  /** Offsets of characters that hide others: escapes, full-width and zero-width ones, typographic joints of numbers. */
   readonly hidden: number[]
   /** See {@link isBare}. */
   readonly bare: boolean
@@ -62,16 +62,47 @@ function isHexAt(text: string, at: number): boolean {
   return (code >= 48 && code <= 57) || ((code | 32) >= 97 && (code | 32) <= 102)
 }
 
-/** Zero-width and invisible characters, and the full-width forms of ASCII. */
+/** Zero-width and invisible characters, marks of direction among them, and the full-width forms of ASCII. */
 export function isHiding(code: number): boolean {
   if (code < 0x180e) return code === 0xad
+  if (code > 0x2069) return (code >= 0xff01 && code <= 0xff5e) || code === 0xfeff
   return (
-    (code >= 0xff01 && code <= 0xff5e) ||
     (code >= 0x200b && code <= 0x200f) ||
+    (code >= 0x202a && code <= 0x202e) ||
     (code >= 0x2060 && code <= 0x2064) ||
-    code === 0xfeff ||
+    code >= 0x2066 ||
     code === 0x180e
   )
+}
+
+/** The space or hyphen that a typographic one stands for, which word processors put into numbers; 0 for all others. */
+export function plainJoint(code: number): number {
+  if (code < 0x2007) return code === 0xa0 ? 32 : 0
+  if (code > 0x2013) return code === 0x202f ? 32 : code === 0x2212 ? 45 : 0
+  return code >= 0x2010 ? 45 : code <= 0x2009 && code !== 0x2008 ? 32 : 0
+}
+
+/** How far the groups of a number are followed on each side of a joint, and how much of one they must be. */
+const JOINT_REACH = 16
+const LEAST_DIGITS = 6
+const LEAST_SIGNS = 9
+
+/** Whether the joint at `at` stands inside what may be an identifier: not between words, nor in an amount or a pair of years. */
+function joinsIdentifier(text: string, at: number): boolean {
+  let digits = 0
+  let signs = 0
+  for (const step of [-1, 1]) {
+    for (let i = at + step; i >= at - JOINT_REACH && i <= at + JOINT_REACH; i += step) {
+      const code = text.charCodeAt(i)
+      if (isDigit(code)) digits++
+      else if (code < 65 || code > 90) {
+        if (code === 32 || code === 45 || plainJoint(code) !== 0) continue
+        break
+      }
+      signs++
+    }
+  }
+  return digits >= LEAST_DIGITS && signs >= LEAST_SIGNS
 }
 
 export function newScan(text: string): Scan {
@@ -88,7 +119,8 @@ export function newScan(text: string): Scan {
 
 /** The class of a character that the table does not have. */
 function classBeyond(code: number): number {
-  return isHiding(code) ? CLASS_HIDING : CLASS_OTHER
+  if (code > 0x2212 && code < 0xfeff) return CLASS_OTHER
+  return isHiding(code) || plainJoint(code) !== 0 ? CLASS_HIDING : CLASS_OTHER
 }
 
 /** Runs every detector over a text. Time is linear in its length. */
@@ -142,5 +174,5 @@ function trigger({ digit, at, colon }: Detectors, scan: Scan, i: number, cls: nu
   } else if (cls === CLASS_BACKSLASH) {
     const follower = text.charCodeAt(i + 1)
     if (follower === 117 || follower === 120 || follower === 47) scan.hidden.push(i)
-  } else scan.hidden.push(i)
+  } else if (plainJoint(text.charCodeAt(i)) === 0 || joinsIdentifier(text, i)) scan.hidden.push(i)
 }

@@ -209,3 +209,25 @@ test('an API’s own times are no national numbers, and a number elsewhere may b
   const { findings } = redactBody({ choices: 1_795_437_904, created: 4_111_111_111_111_111 })
   expect(findings.map(({ path }) => path)).toEqual(['/choices', '/created'])
 })
+
+test('a media type that is none is not repeated where the media was', () => {
+  const secret = 'ghp_aBcDeFgHiJkLmNoPqRsTuVwXyZaBcDeFgHiJ'
+  const data = 'QUJD'.repeat(40)
+  for (const value of [
+    { url: `data:${secret}/png;base64,AAAA` },
+    { content: `data:image/${secret},hello` },
+    { type: 'image', source: { media_type: `image/${secret}`, data } },
+    { inlineData: { mimeType: `${secret}/x`, data } },
+  ])
+    expect(JSON.stringify(redactBody(value).body)).not.toContain(secret)
+  expect(redactBody({ url: 'data:image/4111111111111111,x' }).body).toEqual({
+    url: '[FILE application/octet-stream 0 bytes]',
+  })
+  for (const type of ['image/svg+xml', 'audio/L16', 'application/vnd.ms-excel', 'video/mp4'])
+    expect(JSON.stringify(redactBody({ inlineData: { mimeType: type, data } }).body)).toContain(` ${type} 120 bytes]`)
+})
+
+test('a short name is held to a pattern of the operator’s own', () => {
+  const custom = [{ type: 'PIN', pattern: '\\b\\d{4}\\b' }]
+  expect(redactBody({ '4711': 'x' }, { custom }).body).toEqual({ '[PIN]': 'x' })
+})

@@ -29,6 +29,34 @@ test.each([
   expect(mask(text)).toBe(expected)
 })
 
+describe('sees through what typesetting puts between the groups of a number', () => {
+  const joints = ['\u00a0', '\u202f', '\u2009', '\u2007', '\u2010', '\u2011', '\u2012', '\u2013', '\u2212']
+  test.each(joints.map((joint) => [`U+${joint.charCodeAt(0).toString(16)}`, joint] as const))('%s', (_, joint) => {
+    const card = ['4242', '4242', '4242', '4242'].join(joint)
+    const iban = ['GB82', 'WEST', '1234', '5698', '7654', '32'].join(joint)
+    expect(mask(`She paid with ${card} yesterday, and the rest from ${iban} today.`)).toBe(
+      'She paid with [CARD] yesterday, and the rest from [IBAN] today.',
+    )
+    expect(mask(card)).toBe('[CARD]')
+    expect(mask(JSON.stringify(card).replace(/[^\x20-\x7e]/g, escaped))).toBe('"[CARD]"')
+  })
+
+  test.each(['\u202a', '\u202c', '\u202e', '\u2066', '\u2069'])('an invisible change of direction: %j', (mark) => {
+    expect(mask(`Write to jane${mark}@example.com or pay with 4242 4242 4242${mark} 4242.`)).toBe(
+      'Write to [EMAIL] or pay with [CARD].',
+    )
+  })
+
+  test('and still takes no range of years or times for a number', () => {
+    for (const text of ['From 2010–2015 and 2016–2020 in 12 000 km', 'pages 1234–1240, 10–12 o’clock, 1‑2 hours'])
+      expect(mask(text)).toBe(text)
+  })
+})
+
+function escaped(character: string): string {
+  return `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`
+}
+
 describe('leaves alone', () => {
   test.each([
     'npm install @scope/name@1.2.3 and icon@2x.png',
