@@ -2,7 +2,7 @@
 
 import { InvalidArgumentError } from 'commander'
 import { PortcullisError } from '../../../policies/errors.ts'
-import { asJson } from '../limits/report.ts'
+import { asJson } from '../print.ts'
 import type { AddCommands } from '../program.ts'
 
 interface ReportCommandOptions {

@@ -1,7 +1,7 @@
 /** Keys as an operator reads them. Nothing here shows a secret. */
 
 import { DAY_MS } from '../../../policies/api-key/lifecycle.ts'
-import { printable } from '../limits/report.ts'
+import { columns } from '../print.ts'
 import { FINDINGS, type Finding } from './audit.ts'
 import type { KeyVersion, ManagedKey } from './ports.ts'
 
@@ -30,20 +30,6 @@ export function asFindingTable(findings: readonly Finding[]): string {
     FINDINGS[code].meaning,
   ])
   return columns([['LEVEL', 'FINDING', 'ID', 'CONSUMER', 'FINGERPRINT', 'MEANING'], ...rows])
-}
-
-export function columns(rows: readonly (readonly string[])[]): string {
-  const lines = rows.map((row) => row.map(printable))
-  const widths = (lines[0] ?? []).map((_, column) => Math.max(...lines.map((line) => (line[column] ?? '').length)))
-  return lines
-    .map((line) =>
-      line
-        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-        .join('  ')
-        .trimEnd(),
-    )
-    .map((line) => `${line}\n`)
-    .join('')
 }
 
 export function keyData(key: ManagedKey, now: number) {
@@ -77,11 +63,6 @@ export function findingData({ code, key, version }: Finding, now: number) {
     ...nameData(key),
     ...(version === undefined ? {} : { version: versionData(version, now) }),
   }
-}
-
-/** `1 key`, `2 keys`. */
-export function counted(count: number, noun: string): string {
-  return `${count} ${noun}${count === 1 ? '' : 's'}`
 }
 
 function day(time: number): string {

@@ -1,6 +1,7 @@
-/** Counters as an operator reads them, in a table or as JSON. */
+/** Counters as an operator reads them: in a table, or as the data of a JSON document. */
 
 import type { CounterView } from '../../../policies/stores/ports.ts'
+import { columns } from '../print.ts'
 import { type CounterName, type NamePart, readCounterName } from './counter-name.ts'
 
 export interface NamedCounter {
@@ -26,17 +27,7 @@ export function asTable(counters: readonly NamedCounter[]): string {
     String(view.remaining),
     view.resetMs === 0 ? 'now' : `in ${duration(view.resetMs)}`,
   ])
-  const lines = [head, ...rows].map((row) => row.map(printable))
-  const widths = head.map((_, column) => Math.max(...lines.map((line) => (line[column] ?? '').length)))
-  return lines
-    .map((line) =>
-      line
-        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-        .join('  ')
-        .trimEnd(),
-    )
-    .map((line) => `${line}\n`)
-    .join('')
+  return columns([head, ...rows])
 }
 
 export function asData({ view: { key, caller, counter, used, remaining, resetMs }, name }: NamedCounter): object {
@@ -55,12 +46,6 @@ export function asData({ view: { key, caller, counter, used, remaining, resetMs 
   }
 }
 
-/** One JSON document that no terminal takes for a command, whatever callers have put into names. */
-export function asJson(data: object): string {
-  const escaped = (letter: string) => `\\u${(letter.codePointAt(0) ?? 0).toString(16).padStart(4, '0')}`
-  return `${JSON.stringify(data, null, 2).replace(/[\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069]/g, escaped)}\n`
-}
-
 function describeParts(parts: readonly NamePart[]): string {
   return parts.length === 0 ? 'everything' : parts.map(describePart).join(', ')
 }
@@ -69,11 +54,6 @@ function describePart({ type, value }: NamePart): string {
   if (type === 'global') return 'everybody'
   if (type === 'other') return 'all further values'
   return `${type.replace(/^header\./, 'header ')} ${value ?? '(a long value)'}`
-}
-
-/** What a client chose may hold anything, terminal commands included. */
-export function printable(text: string): string {
-  return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (letter) => `\\u{${(letter.codePointAt(0) ?? 0).toString(16)}}`)
 }
 
 const UNITS = [

@@ -1,7 +1,7 @@
 /** The shadow report as text and as data. */
 
 import { CODES, type Code } from '../../../policies/errors.ts'
-import { printable } from '../limits/report.ts'
+import { columns, printable } from '../print.ts'
 import type { Cause, Count, Tally } from './tally.ts'
 
 export interface ReportOptions {
@@ -63,17 +63,14 @@ export function reportText(tally: Tally, options: ReportOptions): string {
   return [
     ...head,
     '',
-    ...table(['CONSUMER', 'REQUESTS', 'WOULD REFUSE', 'SHARE', 'TOKENS'], affected(tally.consumers), options, rowOf),
-    '',
-    ...table(['MODEL', 'REQUESTS', 'WOULD REFUSE', 'SHARE', 'TOKENS'], affected(tally.models), options, rowOf),
-    '',
-    ...table(
+    table(['CONSUMER', 'REQUESTS', 'WOULD REFUSE', 'SHARE', 'TOKENS'], affected(tally.consumers), options, rowOf),
+    table(['MODEL', 'REQUESTS', 'WOULD REFUSE', 'SHARE', 'TOKENS'], affected(tally.models), options, rowOf),
+    table(
       ['CONSUMER', 'WHY', 'LIMIT OR SCOPE', 'MODEL', 'ROUTE', 'WOULD REFUSE', 'SHARE OF ALL'],
       byCount([...tally.causes.values()]),
       options,
       (cause) => causeRow(cause, all),
     ),
-    '',
     ...meanings(tally),
     '',
   ].join('\n')
@@ -107,16 +104,9 @@ function table<R>(
   all: readonly R[],
   { top }: ReportOptions,
   cellsOf: (row: R) => readonly string[],
-): readonly string[] {
-  const lines = [head, ...all.slice(0, top).map((row) => cellsOf(row).map(printable))]
-  const widths = head.map((_, column) => Math.max(...lines.map((line) => (line[column] ?? '').length)))
-  const shown = lines.map((line) =>
-    line
-      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-      .join('  ')
-      .trimEnd(),
-  )
-  return all.length > top ? [...shown, `and ${all.length - top} more`] : shown
+): string {
+  const shown = columns([head, ...all.slice(0, top).map(cellsOf)])
+  return all.length > top ? `${shown}and ${all.length - top} more\n` : shown
 }
 
 function affected(counts: ReadonlyMap<string, Count>): readonly (readonly [string, Count])[] {

@@ -6,7 +6,8 @@ import { EXIT } from '../../io.ts'
 import { auditKeys, FINDINGS } from '../../keys/audit.ts'
 import { parseDuration } from '../../keys/duration.ts'
 import { addBackendOptions, type BackendOptions } from '../../keys/open.ts'
-import { asFindingTable, counted, findingData } from '../../keys/report.ts'
+import { asFindingTable, findingData } from '../../keys/report.ts'
+import { counted } from '../../print.ts'
 import { asJson, type JsonOption, type Place, withBackend } from './place.ts'
 
 interface AuditOptions extends BackendOptions, JsonOption {

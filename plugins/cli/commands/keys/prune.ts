@@ -3,7 +3,8 @@
 import type { Command } from 'commander'
 import { addBackendOptions, type BackendOptions } from '../../keys/open.ts'
 import { findEnded } from '../../keys/pruning.ts'
-import { counted, nameData, versionData } from '../../keys/report.ts'
+import { nameData, versionData } from '../../keys/report.ts'
+import { counted } from '../../print.ts'
 import { asJson, type JsonOption, type Place, withBackend } from './place.ts'
 
 interface PruneOptions extends BackendOptions, JsonOption {

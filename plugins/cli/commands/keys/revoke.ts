@@ -5,7 +5,8 @@ import { PortcullisError } from '../../../../policies/errors.ts'
 import type { Io } from '../../io.ts'
 import { addBackendOptions, type BackendOptions, type World } from '../../keys/open.ts'
 import type { ManagedKey } from '../../keys/ports.ts'
-import { counted, nameData } from '../../keys/report.ts'
+import { nameData } from '../../keys/report.ts'
+import { counted } from '../../print.ts'
 import { asJson, type JsonOption, type Place, withBackend } from './place.ts'
 
 interface RevokeOptions extends BackendOptions, JsonOption {

@@ -14,8 +14,9 @@ import {
 import type { KeyBackend, StagedSecret } from '../../keys/ports.ts'
 import { createProgress } from '../../keys/progress.ts'
 import { findEnded } from '../../keys/pruning.ts'
-import { counted, nameData } from '../../keys/report.ts'
+import { nameData } from '../../keys/report.ts'
 import { planRotation, runRotation, type Step } from '../../keys/rotation.ts'
+import { counted } from '../../print.ts'
 import { asJson, type JsonOption, type Place, withBackend } from './place.ts'
 
 interface RotateOptions extends BackendOptions, OutputOptions, JsonOption {

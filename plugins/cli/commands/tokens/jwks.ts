@@ -2,7 +2,7 @@
 
 import type { Command } from 'commander'
 import { PortcullisError } from '../../../../policies/errors.ts'
-import { counted } from '../../keys/report.ts'
+import { counted } from '../../print.ts'
 import { asJson, type Place } from './place.ts'
 
 interface JwksOptions {

@@ -1,7 +1,7 @@
 /** `portcullis tokens revoked` */
 
 import type { Command } from 'commander'
-import { columns } from '../../keys/report.ts'
+import { columns } from '../../print.ts'
 import { addRedisOptions, type RedisOptions } from '../../redis-options.ts'
 import { asJson, type JsonOption, type Place } from './place.ts'
 
