@@ -1,6 +1,7 @@
 /** The official clients, unmodified: only base URL and key are set. */
 
 import Anthropic from '@anthropic-ai/sdk'
+import { ApiError, GoogleGenAI } from '@google/genai'
 import OpenAI from 'openai'
 import { describe, expect, it } from 'vitest'
 import { QUICK } from './setup.ts'
@@ -9,6 +10,7 @@ import { keyOf, lastReceived, type Stage, type World, worldOf } from './world.ts
 const MESSAGES = [{ role: 'user' as const, content: 'Write one plain sentence about the sea.' }]
 const GPT = { model: 'gpt-4o-mini', messages: MESSAGES }
 const CLAUDE = { model: 'claude-sonnet-4-6', messages: MESSAGES }
+const GEMINI = { model: 'gemini-2.5-flash', contents: 'Write one plain sentence about the sea.' }
 
 function openai(world: World, caller: string, maxRetries = 0): OpenAI {
   return new OpenAI({ apiKey: keyOf(world, caller), baseURL: `${world.gateway.baseUrl}/v1`, maxRetries })
@@ -16,6 +18,10 @@ function openai(world: World, caller: string, maxRetries = 0): OpenAI {
 
 function anthropic(world: World, caller: string, maxRetries = 0): Anthropic {
   return new Anthropic({ apiKey: keyOf(world, caller), baseURL: world.gateway.baseUrl, maxRetries })
+}
+
+function google(world: World, caller: string): GoogleGenAI {
+  return new GoogleGenAI({ apiKey: keyOf(world, caller), httpOptions: { baseUrl: world.gateway.baseUrl } })
 }
 
 export function clients(stage: Stage): void {
@@ -47,7 +53,22 @@ export function clients(stage: Stage): void {
       expect((await client.messages.countTokens(CLAUDE)).input_tokens).toBeGreaterThan(0)
     })
 
-    it('both throw their own errors for a refusal', async () => {
+    it('google: call, stream, countTokens', async () => {
+      const { models } = google(worldOf(stage), 'roomy-sdk-google')
+      const asked = { ...GEMINI, config: { maxOutputTokens: 9 } }
+      const reply = await models.generateContent(asked)
+      expect(reply.usageMetadata?.candidatesTokenCount).toBe(9)
+      let text = ''
+      let reason: string | undefined
+      for await (const chunk of await models.generateContentStream(asked)) {
+        text += chunk.text ?? ''
+        reason = chunk.candidates?.[0]?.finishReason ?? reason
+      }
+      expect([text, reason]).toEqual([reply.text, 'MAX_TOKENS'])
+      expect((await models.countTokens(GEMINI)).totalTokens).toBeGreaterThan(0)
+    })
+
+    it('all throw their own errors for a refusal', async () => {
       const world = worldOf(stage)
       const huge = 1_000_000_000
       const chat = openai(world, 'roomy-sdk-openai', 5).chat.completions.create({ ...GPT, max_tokens: huge })
@@ -59,6 +80,12 @@ export function clients(stage: Stage): void {
         stream: true,
       })
       await expect(message).rejects.toBeInstanceOf(Anthropic.RateLimitError)
+      const content = google(world, 'roomy-sdk-google').models.generateContent({
+        ...GEMINI,
+        config: { maxOutputTokens: huge },
+      })
+      await expect(content).rejects.toMatchObject({ status: 429 })
+      await expect(content).rejects.toBeInstanceOf(ApiError)
     })
 
     it('both wait as told after a 429, and then succeed', async () => {

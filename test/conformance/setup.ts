@@ -46,6 +46,7 @@ const NAMES = [
   'roomy-lies',
   'roomy-sdk-openai',
   'roomy-sdk-anthropic',
+  'roomy-sdk-google',
   'roomy-bad',
   'roomy-unmetered',
   'roomy-key',

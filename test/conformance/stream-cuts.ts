@@ -1,6 +1,7 @@
 /** `enforce_stream`: a stream that runs past what was reserved for it is ended properly. */
 
 import Anthropic from '@anthropic-ai/sdk'
+import { GoogleGenAI } from '@google/genai'
 import OpenAI from 'openai'
 import { describe, expect, it } from 'vitest'
 import type { Knobs } from '../support/model/index.ts'
@@ -128,6 +129,22 @@ export function streamCuts(stage: Stage): void {
       // What was delivered, as far as anybody can tell.
       expect(usage.output_tokens).toBeGreaterThan(50)
       expect(usage.output_tokens).toBeLessThan(200)
+    })
+
+    it('google: generateContentStream', async () => {
+      const world = worldOf(stage)
+      const httpOptions = { baseUrl: world.gateway.baseUrl, headers: knobHeaders(TALKATIVE) }
+      const { models } = new GoogleGenAI({ apiKey: keyOf(world, CALLER), httpOptions })
+      const config = { maxOutputTokens: 100 }
+      const asked = { model: 'gemini-2.5-flash', contents: 'Write.', config }
+      let text = ''
+      let reason: string | undefined
+      for await (const chunk of await models.generateContentStream(asked)) {
+        text += chunk.text ?? ''
+        reason = chunk.candidates?.[0]?.finishReason ?? reason
+      }
+      expect(reason).toBe('MAX_TOKENS')
+      expectWords(text)
     })
   })
 }
