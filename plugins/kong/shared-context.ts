@@ -18,7 +18,8 @@
  *    gathers what an observer needs under `portcullis_ending` (see ending.ts). An entry with `batch` it settles itself,
  *    through `portcullis.Settle` of the plugin server (see server/settle-batch.ts), and Kong then skips that log phase: by
  *    the request's id alone, and with all that its entries hold where that server does not know the id. One with
- *    `observes` is told in the same message how the request ended.
+ *    `observes` is told in the same message how the request ended. Of a request that was refused because nobody decided,
+ *    it tells which plugins left no entry: an answer that never reached Kong's worker may hold something.
  */
 
 import { PortcullisError } from '../../policies/errors.ts'

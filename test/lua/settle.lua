@@ -253,6 +253,84 @@ check.case("leaves to Kong what another plugin may still add usage to, and what 
   check.equal(ngx.ctx.plugins.log[3].name, "p")
 end)
 
+--- A request of two plugins that was refused because of the second, whose answer never came.
+local function unheard(entry_keys)
+  local entries = ended({}, { [0] = 6, { name = "llm-edge" }, {}, { name = "q" }, {}, { name = "p" }, CONF })
+  local shared = kong.ctx.shared
+  shared.portcullis_p = entries[1]
+  settle.disown(shared, entry_keys or { p = "portcullis_p", q = "portcullis_q" })
+  return entries
+end
+
+check.case("tells first of whom a refused request never heard, in the message that tells of its end", function()
+  local seen = server({ OK, OK })
+  kong.configuration.pluginservers[3] = { name = "q", socket = kong.configuration.pluginservers[2].socket }
+  settle.take_over(ended(), REPORT)
+  seen.fire()
+  local entries = unheard()
+  settle.take_over(entries, REPORT, { code = "policy_unavailable" })
+  seen.fire()
+  check.equal(#seen.messages, 2)
+  check.equal(json.encode(seen.messages[2].unheard), '[{"plugins":["q"],"request":"r-1"}]')
+  check.equal(#seen.messages[2].ended, 1)
+  check.equal(seen.messages[2].ended[1].request, "r-1")
+end)
+
+check.case("tells of whom it never heard although nothing else ended, and again until the server is there", function()
+  local seen = server({ OK, false, OK })
+  settle.take_over(ended(), REPORT)
+  seen.fire()
+  kong.configuration.pluginservers[3] = { name = "q", socket = kong.configuration.pluginservers[2].socket }
+  unheard()
+  seen.fire()
+  check.equal(#seen.messages, 2)
+  check.equal(#seen.messages[2].ended, 0)
+  check.equal(seen.messages[2].unheard[1].plugins[1], "q")
+end)
+
+check.case("finds the record that a server does not know behind those that it is told of otherwise", function()
+  local seen = server({ OK, unknown(1), OK })
+  settle.take_over(ended(), REPORT)
+  seen.fire()
+  kong.configuration.pluginservers[3] = { name = "q", socket = kong.configuration.pluginservers[2].socket }
+  unheard()
+  settle.take_over(ended({ reservations = "[7]" }), REPORT)
+  seen.fire()
+  check.equal(#seen.messages[3].records, 1)
+  check.equal(seen.messages[3].records[1].reservations, "[7]")
+end)
+
+check.case("says nothing of whom it never heard to a server that settles otherwise, nor of plugins of others", function()
+  local seen = server({ OK })
+  unheard()
+  check.equal(#seen.timers, 0)
+  settle.take_over(ended(), REPORT)
+  seen.fire()
+  unheard({ p = "portcullis_p" })
+  check.equal(#seen.timers, 0)
+end)
+
+check.case("does not let what may hold nothing crowd out what does", function()
+  local answers = {}
+  for i = 1, 60 do
+    answers[i] = OK
+  end
+  local seen = server(answers)
+  kong.configuration.pluginservers[3] = { name = "q", socket = kong.configuration.pluginservers[2].socket }
+  settle.take_over(ended(), REPORT)
+  for _ = 1, 6000 do
+    unheard()
+  end
+  check.equal(settle.take_over(ended(), REPORT), true)
+  seen.fire()
+  local told, ends = 0, 0
+  for _, message in ipairs(seen.messages) do
+    told, ends = told + #(message.unheard or {}), ends + #message.ended
+  end
+  check.equal(told, 4999)
+  check.equal(ends, 2)
+end)
+
 check.case("sends many in messages of bounded size, and leaves what is too much to Kong", function()
   local answers = {}
   for i = 1, 60 do

@@ -26,7 +26,7 @@ for i = 0, 63 do
 end
 local packed_number = channel.packed_number
 
-local _M = { installed = false, ENTRIES = {} }
+local _M = { installed = false, ENTRY_OF = OURS, ENTRIES = {} }
 for _, key in pairs(OURS) do
   _M.ENTRIES[#_M.ENTRIES + 1] = key
 end

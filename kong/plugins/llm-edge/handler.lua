@@ -214,17 +214,24 @@ function LlmEdge.log()
   for i = 1, entries and #entries or 0 do
     entries[i].report, entries[i].reply_headers, entries[i].tap = ended, nil, nil
   end
-  local ok, taken = true, false
+  local ok, taken, refusal = true, false, shared.portcullis_refusal
+  -- Before the rest of the request is over for the server.
+  if refusal and refusal.code == "policy_unavailable" and shared.portcullis_facts then
+    local told, fault = pcall(settle.disown, shared, direct.ENTRY_OF)
+    if not told then
+      complain("llm-edge", "what was decided too late is not given back: ", fault)
+    end
+  end
   if entries then
-    ok, taken = pcall(settle.take_over, entries, ended, shared.portcullis_refusal)
+    ok, taken = pcall(settle.take_over, entries, ended, refusal)
   end
   if not ok then
     complain("llm-edge", "the settlement is left to Kong: ", taken)
   end
   -- For the log phase of a plugin that watches: one that is left to Kong, one that refused, or one that never decided.
-  if not ok or not taken or shared.portcullis_refusal then
+  if not ok or not taken or refusal then
     shared.portcullis_ending =
-      { version = 1, report = ended, refusal = shared.portcullis_refusal, entries = entries and parts_of(entries) }
+      { version = 1, report = ended, refusal = refusal, entries = entries and parts_of(entries) }
   end
   tell_failure(ended)
 end

@@ -10,8 +10,13 @@ local GATHER_SECONDS, RETRY_SECONDS, GIVE_UP_SECONDS, TIMEOUT_MS = 0.02, 0.2, 60
 local TAKEN_OVER = { name = "llm-edge", handler = { log = function() end } }
 
 local _M = {}
---- By socket: what waits, oldest first at `head`, and whether somebody is at it.
+--- By socket: what waits, oldest first at `head`, and whether somebody is at it. There is none for a server that settles
+-- otherwise.
 local queues = {}
+--- Of a queue, beyond which nothing more comes in of requests that may hold nothing.
+local MAX_UNHEARD = 5000
+--- Bytes of one of those, about.
+local UNHEARD_BYTES = 300
 
 local function socket_of(name)
   for _, server in ipairs(kong.configuration.pluginservers or {}) do
@@ -128,21 +133,26 @@ local function next_batch(queue)
   return batch
 end
 
---- What is told first: how each request ended, by its id alone.
+--- What is told first: how each request ended, by its id alone. And where each of those stands in the batch.
 local function ends_of(batch)
-  local ends = {}
+  local ends, unheard, places = setmetatable({}, cjson.array_mt), nil, {}
   for i, item in ipairs(batch) do
-    ends[i] = item.told
+    if item.unheard then
+      unheard = unheard or {}
+      unheard[#unheard + 1] = item.unheard
+    else
+      ends[#ends + 1], places[#places + 1] = item.told, i
+    end
   end
-  return assert(cjson.encode({ version = 1, ended = ends })), ""
+  return places, assert(cjson.encode({ version = 1, ended = ends, unheard = unheard })), ""
 end
 
 --- Everything, for a server that was started since and knows neither request nor config. The records as JSON; and behind it
 -- the reservations, in which there is nothing to escape.
-local function records_of(batch, places)
+local function records_of(batch, places, unknown)
   local records, held, configs = {}, {}, {}
-  for _, place in ipairs(places) do
-    add_records(batch[place], records, held, configs)
+  for _, place in ipairs(unknown) do
+    add_records(batch[places[place]], records, held, configs)
   end
   return assert(cjson.encode({ version = 1, records = records, configs = configs })), table.concat(held)
 end
@@ -163,9 +173,10 @@ end
 
 --- True once every item of the batch was settled.
 local function deliver(socket, batch)
-  local answer, err = call(socket, ends_of(batch))
+  local places, ends, none = ends_of(batch)
+  local answer, err = call(socket, ends, none)
   if answer and answer.unknown and #answer.unknown > 0 then
-    answer, err = call(socket, records_of(batch, answer.unknown))
+    answer, err = call(socket, records_of(batch, places, answer.unknown))
   end
   return answer ~= nil and err == nil, err
 end
@@ -253,6 +264,33 @@ local function wake(queue, socket)
   return ok
 end
 
+local function add(queue, item)
+  item.since = ngx.now()
+  queue.tail = queue.tail + 1
+  queue[queue.tail] = item
+end
+
+--- Of a request that was refused because nobody decided: tells the server which plugins of the pack left no entry. An answer
+-- that no one got may have let the request through, and holds what only this gives back.
+function _M.disown(shared, entry_keys)
+  local queue, by_socket = (ngx.ctx.plugins or {}).log or {}, {}
+  for i = 2, queue[0] or 0, 2 do
+    local name = queue[i - 1].name
+    local key = entry_keys[name]
+    local entry, socket = key and shared[key], key and socket_of(name)
+    if socket and queues[socket] and not (type(entry) == "table" and entry.mark) then
+      local names = by_socket[socket] or {}
+      names[#names + 1], by_socket[socket] = name, names
+    end
+  end
+  for socket, names in pairs(by_socket) do
+    local waiting = queues[socket]
+    if waiting.tail - waiting.head + 1 < MAX_UNHEARD and wake(waiting, socket) then
+      add(waiting, { unheard = { request = shared.portcullis_facts.request_id, plugins = names }, bytes = UNHEARD_BYTES })
+    end
+  end
+end
+
 --- Settles a request in Kong's stead, and keeps Kong from running its plugins' log phases for it. Returns false, and leaves
 -- both to Kong, when it cannot.
 function _M.take_over(entries, report, refusal)
@@ -276,11 +314,9 @@ function _M.take_over(entries, report, refusal)
     for i = 1, #places do
       configs[i] = log_phase[places[i]]
     end
-    queue.tail = queue.tail + 1
-    queue[queue.tail] = {
+    add(queue, {
       told = told, entries = entries, facts = facts, configs = configs, bytes = size_of(report, entries),
-      since = ngx.now(),
-    }
+    })
   end
   for i = 1, #places do
     log_phase[places[i] - 1] = TAKEN_OVER

@@ -186,7 +186,8 @@ async function letThrough(kong: KongPdk, verdict: PassVerdict, seen: Seen, optio
     marked = true
     verdict.reservations.forEach(options.onReserved)
     await kong.ctx.shared.set(entryKey(options.plugin), entry)
-    if (entry.batch && seen.facts !== undefined) keep(seen.facts, verdict, entry, options)
+    if (entry.batch && seen.facts !== undefined && !keep(seen.facts, verdict, entry, options))
+      throw new PortcullisError('event_over', 'Kong has refused the request by now')
   } catch (error) {
     reportFault(options, error)
     // Once the entry is under way Kong may have it and let the request through: then its log phase settles.
@@ -196,8 +197,8 @@ async function letThrough(kong: KongPdk, verdict: PassVerdict, seen: Seen, optio
   }
 }
 
-function keep(facts: Facts, verdict: PassVerdict, { protocol }: PluginEntry, options: AccessOptions): void {
-  options.underWay.keep(facts, {
+function keep(facts: Facts, verdict: PassVerdict, { protocol }: PluginEntry, options: AccessOptions): boolean {
+  return options.underWay.keep(facts, {
     plugin: options.plugin,
     pluginId: options.pluginId,
     protocol,

@@ -31,11 +31,11 @@ export interface SettleAnswer {
  * @throws {RpcError} when it is no such message.
  */
 export async function settleBatch(argument: unknown, host: Host, start: StartPlugin): Promise<SettleAnswer> {
-  const { requests, configs } = readBatch(argument)
+  const { requests, configs, unheard } = readBatch(argument)
   publish('batch', () => ({ records: requests.length }))
   for (const { plugin, config } of configs) start(plugin, config)
   const unknown: number[] = []
-  const settling: Promise<void>[] = []
+  const settling = unheard.flatMap((one) => partsOfUnheard(one, host)).map((part) => settleSafely(part, host))
   for (const [index, request] of requests.entries()) {
     if (index > 0 && index % A_TURN === 0) await nextTurn()
     const parts = partsOf(request, host)
@@ -94,6 +94,26 @@ function partsOfKept({ requestId, plugins, end }: ToldEnd, host: Host): readonly
   return parts
 }
 
+/** A request that Kong refused because it never heard of these plugins' decisions. */
+interface Unheard {
+  readonly requestId: string
+  readonly plugins: readonly string[]
+}
+
+/** Only what is held: who watches is told by Kong that the request was refused. */
+function partsOfUnheard({ requestId, plugins }: Unheard, host: Host): readonly Part[] {
+  return plugins.flatMap((plugin) => {
+    const entry = host.underWay.disown(requestId, plugin)
+    if (entry === undefined || entry.reservations.length === 0) return []
+    const pipeline = host.pipelines.find(plugin, entry.pluginId)
+    const settle = async () => {
+      if (pipeline === undefined) throw new PortcullisError('unknown_config', 'the config that decided is forgotten')
+      await pipeline.settle(entry.reservations, { ended: 'not_forwarded' })
+    }
+    return [{ plugin, settle }]
+  })
+}
+
 interface Kept {
   readonly kept: KeptRequest
   readonly entry: KeptEntry
@@ -144,6 +164,7 @@ function tell(ended: Parameters<typeof endingOf>[0], pipeline: Pipeline, { told,
 interface Batch {
   readonly requests: readonly (ToldEnd | BatchRecord)[]
   readonly configs: readonly { readonly plugin: string; readonly config: string }[]
+  readonly unheard: readonly Unheard[]
 }
 
 /** Text of JSON, and behind it the reservations of all records, one after the other. */
@@ -154,7 +175,11 @@ function readBatch(argument: unknown): Batch {
   const message = parse(text)
   if (!isObject(message) || message.version !== CONTRACT_VERSION) throw notOne()
   if (message.ended !== undefined && held.length === 0)
-    return { requests: listOf(message.ended).map(readEnded), configs: [] }
+    return {
+      requests: listOf(message.ended).map(readEnded),
+      configs: [],
+      unheard: listOf(message.unheard ?? []).map(readUnheard),
+    }
   let at = 0
   const take = (bytes: number): string => {
     at += bytes
@@ -162,7 +187,7 @@ function readBatch(argument: unknown): Batch {
   }
   const requests = listOf(message.records).map((record) => readRecord(record, take))
   if (at !== held.length) throw notOne()
-  return { requests, configs: listOf(message.configs).map(readConfig) }
+  return { requests, configs: listOf(message.configs).map(readConfig), unheard: [] }
 }
 
 function parse(argument: unknown): unknown {
@@ -185,6 +210,13 @@ function readEnded(value: unknown): ToldEnd {
   const plugins = names.flatMap((plugin, index) => (index % 2 === 0 ? [{ plugin, pluginId: names[index + 1] }] : []))
   if (!plugins.every(isPlugin)) throw notOne()
   return { requestId: value.request, plugins, end: value }
+}
+
+function readUnheard(value: unknown): Unheard {
+  if (!isObject(value) || typeof value.request !== 'string') throw notOne()
+  const plugins = listOf(value.plugins)
+  if (!plugins.every((plugin) => typeof plugin === 'string')) throw notOne()
+  return { requestId: value.request, plugins }
 }
 
 function isPlugin(value: Readonly<Record<'plugin' | 'pluginId', unknown>>): value is ToldEnd['plugins'][number] {

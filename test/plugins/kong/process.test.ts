@@ -372,6 +372,26 @@ describe('settlements that llm-edge sends in a batch', () => {
     expect(await settle({ ended: [end] })).toEqual({ error: null, result: { unknown: [1] } })
   })
 
+  test('of requests that Kong refused without an answer give back what was let through, or still would be', async () => {
+    const server = await start()
+    const [worker, plugin] = [kong(), tokenLimitConfig('a', 1_000)]
+    const [first, lost, late] = [llmRequest(), llmRequest(), llmRequest()]
+    for (const request of [first, lost]) expect(await worker.access(request, plugin)).toBe('done')
+    expect(remaining(lost)).toBeLessThan(remaining(first))
+    const unheard = [lost, late].map((request) => ({
+      request: (request.shared.get(FACTS_KEY) as Facts).request_id,
+      plugins: ['llm-scope', plugin.plugin],
+    }))
+    const end = { request: unheard[0]?.request, plugins: [plugin.plugin, plugin.id], report: { version: 1 } }
+    for (let time = 0; time < 2; time++)
+      expect(await settle({ ended: [end], unheard })).toEqual({ error: null, result: { unknown: [1] } })
+    expect(await worker.access(late, plugin)).toBe('exited')
+    await until(() => server.stderr().includes('event_over'))
+    const next = llmRequest()
+    await worker.access(next, plugin)
+    expect(remaining(next)).toBe(remaining(lost))
+  })
+
   test('tell who watches the same by an id as with everything', async () => {
     await start()
     const path = join(directory, 'audit.ndjson')
@@ -431,6 +451,9 @@ describe('settlements that llm-edge sends in a batch', () => {
     '{"version":1,"ended":[{"request":"r","plugins":["p"],"report":{}}]}',
     '{"version":1,"ended":[{"request":"r","plugins":["p",1],"report":{}}]}',
     '{"version":1,"ended":[{"request":"r","plugins":["p","a"]}]}',
+    '{"version":1,"ended":[],"unheard":{}}',
+    '{"version":1,"ended":[],"unheard":[{"request":5,"plugins":[]}]}',
+    '{"version":1,"ended":[],"unheard":[{"request":"r","plugins":[5]}]}',
     '{"version":1,"records":[{"plugin":"p","plugin_id":"a","seen":[]}],"configs":[]}',
     '{"version":2,"records":[],"configs":[]}',
     '{"version":1,"records":{},"configs":[]}',

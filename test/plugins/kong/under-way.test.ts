@@ -45,6 +45,22 @@ describe('requests under way', () => {
     }
   })
 
+  test('that Kong refused give back what a plugin let through, and keep nothing of what it still decides', () => {
+    const underWay = createUnderWay(2)
+    underWay.keep(factsOf('r'), entryOf('llm-scope'))
+    underWay.keep(factsOf('r'), entryOf('llm-token-limit'))
+    expect(underWay.disown('r', 'llm-token-limit')).toEqual(entryOf('llm-token-limit'))
+    expect(underWay.disown('r', 'llm-token-limit')).toBeUndefined()
+    expect(underWay.keep(factsOf('r'), entryOf('llm-token-limit'))).toBe(false)
+    expect(underWay.find('r')?.entries).toEqual([entryOf('llm-scope')])
+    underWay.disown('r', 'llm-scope')
+    expect(underWay.find('r')).toBeUndefined()
+    expect(underWay.disown('early', 'llm-scope')).toBeUndefined()
+    expect(underWay.keep(factsOf('early'), entryOf('llm-scope'))).toBe(false)
+    expect(underWay.keep(factsOf('early'), entryOf('llm-gateway'))).toBe(true)
+    expect(underWay.keep(factsOf('other'), entryOf('llm-scope'))).toBe(true)
+  })
+
   test('hold nothing of a body', () => {
     const underWay = createUnderWay()
     underWay.keep(factsOf('r'), entryOf('llm-scope'))

@@ -11,6 +11,8 @@ export function settleMessage(message: {
   readonly records?: readonly SettleRecord[]
   /** In place of records: requests by their ids. */
   readonly ended?: readonly object[]
+  /** Beside `ended`: refused requests, and which plugins Kong never heard of. */
+  readonly unheard?: readonly object[]
   readonly configs?: unknown
   readonly version?: number
 }): readonly [string, Buffer] {
