@@ -42,6 +42,23 @@ function isQuote(code: number): boolean {
   return code === 34 || code === 39 || code === 96
 }
 
+/** Six layers of JSON inside JSON put as many before a quote. */
+const MOST_ESCAPES = 63
+
+/** How many backslashes from `at` on escape a quote; -1 when they escape none. */
+function escapesAt(text: string, at: number): number {
+  let count = 0
+  while (count < MOST_ESCAPES && text.charCodeAt(at + count) === 92) count++
+  return isQuote(text.charCodeAt(at + count)) ? count : -1
+}
+
+/** How many backslashes stand before `at`, as far as one more than `most`. */
+function escapesBefore(text: string, at: number, most: number): number {
+  let count = 0
+  while (count <= most && text.charCodeAt(at - 1 - count) === 92) count++
+  return count
+}
+
 function skipSpaces(text: string, from: number, most: number): number {
   let at = from
   while (at - from < most && isSpace(text.charCodeAt(at))) at++
@@ -77,7 +94,9 @@ export function assignmentAt(text: string, from: number): Assignment | undefined
     const code = text.charCodeAt(at)
     // A quote after a space opens a value: `private_key "value";`.
     if (spaced && closers === 0 && isQuote(code)) break
-    if (isQuote(code) || code === 93 || code === 41 || (code === 92 && isQuote(text.charCodeAt(at + 1)))) at++
+    const escapes = code === 92 ? escapesAt(text, at) : -1
+    if (escapes > 0) at += escapes
+    else if (isQuote(code) || code === 93 || code === 41) at++
     else if (isSpace(code)) {
       spaced = true
       at++
@@ -105,22 +124,20 @@ export function assignmentAt(text: string, from: number): Assignment | undefined
     else if ((code === 98 || code === 114 || code === 117 || code === 102) && isQuote(text.charCodeAt(at + 1))) at++
     else break
   }
-  let escaped = false
-  if (text.charCodeAt(at) === 92 && isQuote(text.charCodeAt(at + 1))) {
-    escaped = true
-    at++
-  }
+  const escapes = Math.max(0, escapesAt(text, at))
+  at += escapes
   const quote = text.charCodeAt(at)
   if (isQuote(quote)) {
     let end = at + 1
     while (end < text.length && end - at <= MAX_VALUE) {
       const code = text.charCodeAt(end)
-      if (code === quote && (escaped || text.charCodeAt(end - 1) !== 92)) break
+      // More of them escape a quote inside the value.
+      if (code === quote && escapesBefore(text, end, escapes) <= escapes) break
       if (code === 10 || code === 13) break
       end++
     }
     if (text.charCodeAt(end) !== quote && end - at > MAX_VALUE) return undefined
-    const last = escaped && text.charCodeAt(end - 1) === 92 ? end - 1 : end
+    const last = end - (escapes === 0 ? 0 : escapesBefore(text, end, escapes))
     const value = { suffix, operator, start: at + 1, end: last, quoted: true, spaced }
     if (operator === ',' && /^value$/i.test(text.slice(at + 1, last))) return assignmentAt(text, last)
     return value

@@ -70,3 +70,13 @@ test('a block without its end is masked as far as it goes', () => {
   const text = `log: -----BEGIN OPENSSH PRIVATE KEY-----\n${KEY_BODY}\n${KEY_BODY}`
   expect(mask(text)).toBe('log: [PRIVATE_KEY]')
 })
+
+test('JSON inside JSON inside JSON, as tools and transcripts quote each other', () => {
+  let text = JSON.stringify({ password: 'hunter2"xy\\z!', api_key: '9f8e7d6c5b4a39281706aabb', note: 'nothing' })
+  for (let layers = 1; layers <= 5; layers++) {
+    const masked = mask(text)
+    expect(masked, `${layers} layers`).not.toMatch(/hunter2|xy|z!|9f8e7d/)
+    expect(masked, `${layers} layers`).toContain('nothing')
+    text = JSON.stringify({ text })
+  }
+})
