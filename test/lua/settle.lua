@@ -167,6 +167,19 @@ check.case("tells everything to a server that did not let the request through, i
   check.equal(json.decode(seen.messages[2].configs[1].config).limit, 5)
 end)
 
+check.case("tells each config but once in a message, and two of one plugin both", function()
+  local seen = server({ unknown(1, 2, 3, 4), OK })
+  local changed = { __plugin_id = "id-1", limit = 6 }
+  for _, conf in ipairs({ CONF, CONF, changed, CONF }) do
+    settle.take_over(ended({}, { [0] = 4, { name = "llm-edge" }, {}, { name = "p" }, conf }), REPORT)
+  end
+  seen.fire()
+  check.equal(#seen.messages[2].records, 4)
+  check.equal(#seen.messages[2].configs, 2)
+  check.equal(json.decode(seen.messages[2].configs[1].config).limit, 5)
+  check.equal(json.decode(seen.messages[2].configs[2].config).limit, 6)
+end)
+
 check.case("tells it what Kong's log data would, and what every plugin said, for a plugin that watches", function()
   local seen = server({ unknown(1), OK })
   kong.configuration.pluginservers[3] = { name = "q", socket = kong.configuration.pluginservers[2].socket }

@@ -74,8 +74,9 @@ local function seen_of(name, item)
   }
 end
 
---- One for each plugin that has something to do about the end of the request.
-local function add_records(item, records, held, configs)
+--- One for each plugin that has something to do about the end of the request. Its config but once in a message: it may be
+-- longer than all the rest.
+local function add_records(item, records, held, configs, told)
   for i, entry in ipairs(item.entries) do
     if entry.reservations or entry.observes then
       records[#records + 1] = {
@@ -87,7 +88,11 @@ local function add_records(item, records, held, configs)
         seen = entry.observes and seen_of(entry.mark.plugin, item) or nil,
       }
       held[#held + 1] = entry.reservations
-      configs[#configs + 1] = { plugin = entry.mark.plugin, config = assert(cjson.encode(item.configs[i])) }
+      local config = item.configs[i]
+      if not told[config] then
+        told[config] = true
+        configs[#configs + 1] = { plugin = entry.mark.plugin, config = assert(cjson.encode(config)) }
+      end
     end
   end
 end
@@ -150,9 +155,9 @@ end
 --- Everything, for a server that was started since and knows neither request nor config. The records as JSON; and behind it
 -- the reservations, in which there is nothing to escape.
 local function records_of(batch, places, unknown)
-  local records, held, configs = {}, {}, {}
+  local records, held, configs, told = {}, {}, {}, {}
   for _, place in ipairs(unknown) do
-    add_records(batch[places[place]], records, held, configs)
+    add_records(batch[places[place]], records, held, configs, told)
   end
   return assert(cjson.encode({ version = 1, records = records, configs = configs })), table.concat(held)
 end
