@@ -9,7 +9,7 @@ local semaphore = require "ngx.semaphore"
 local HEAD = "\148\0\206"
 --- A reply without an error, whose result is the length of a text and a binary that begins with it (`encodeText` of
 -- plugins/kong/server/msgpack-encode.ts).
-local ANSWER_START, ANSWER_HEAD, MAX_ANSWER = "\148\1\206", 19, 67108864
+local ANSWER_START, ANSWER_HEAD, MAX_ANSWER = "\148\1\206", 19, 71303168
 --- Of a message that answers nobody: the server wants this connection to end.
 local GO_AWAY = 0
 local MAX_ID = 4294967295

@@ -40,7 +40,8 @@ export interface RunningServer {
   stop(drainMs: number): Promise<void>
 }
 
-const DEFAULT_MAX_FRAME_BYTES = 64 * 1_048_576
+/** The largest body that a policy may be told to read, and more room than all that comes with it needs. */
+export const DEFAULT_MAX_FRAME_BYTES = 68 * 1_048_576
 /** Kong opens a connection for every parallel event; with the usual 511, 192 of 1,000 were turned away. */
 const BACKLOG = 4_096
 const SWEEP_MS = 100

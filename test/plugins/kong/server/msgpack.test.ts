@@ -4,6 +4,10 @@ import { describe, expect, test } from 'vitest'
 import { FrameReader } from '../../../../plugins/kong/server/frame-reader.ts'
 import { decode, FrameError, FrameScanner } from '../../../../plugins/kong/server/msgpack-decode.ts'
 import { encode } from '../../../../plugins/kong/server/msgpack-encode.ts'
+import { DEFAULT_MAX_FRAME_BYTES } from '../../../../plugins/kong/server/serve.ts'
+import { fields as audit } from '../../../../policies/audit/config.ts'
+import { fields as scope } from '../../../../policies/scope/config.ts'
+import { fields as tokenLimit } from '../../../../policies/token-limit/config.ts'
 
 const key = fc.string({ maxLength: 40 }).filter((name) => name !== '__proto__')
 const leaf = fc.oneof(
@@ -119,6 +123,19 @@ describe('FrameScanner', () => {
   ])('refuses %s larger than the cap by its header alone', (_name, bytes) => {
     expect(() => new FrameScanner(1_000).scan(bytes)).toThrow(FrameError)
   })
+})
+
+test('the largest body that a policy may read fits into a frame, with all that may come with it', () => {
+  const sizes = [audit, scope, tokenLimit].map(({ max_body_bytes: { type } }) => type.max ?? 0)
+  expect(Math.min(...sizes)).toBeGreaterThan(0)
+  // Of a request up to its body: method and argument, the facts, and how long the body is.
+  const head = Buffer.alloc(7 + 200_000, 0x20)
+  head.set([0x93, 0xa1, 0x78, 0xdb])
+  head.writeUInt32BE(head.length - 13, 4)
+  head.set([0xc6], head.length - 5)
+  head.writeUInt32BE(Math.max(...sizes), head.length - 4)
+  expect(new FrameScanner(DEFAULT_MAX_FRAME_BYTES).scan(head)).toBeUndefined()
+  expect(() => new FrameScanner(64 * 1_048_576).scan(head)).toThrow(FrameError)
 })
 
 describe('FrameReader', () => {
