@@ -4,6 +4,7 @@
  */
 
 import { estimateDelivered } from '../llm/estimate.ts'
+import { gaveUpWaiting } from '../llm/usage.ts'
 import type { Caller, Ending, Outcome, PolicyVerdict, RouteRef } from '../policy.ts'
 import type { ReplyContent } from './completion.ts'
 import type { Content } from './content.ts'
@@ -234,7 +235,7 @@ function errorType({ outcome, status }: Ending, refused: PolicyVerdict | undefin
 function sourceOf({ ended, usage, status }: Outcome, delivered: boolean): UsageSource {
   if (usage !== undefined) return 'reported'
   if (delivered) return 'delivered'
-  if (ended === 'not_forwarded' || (status !== undefined && status >= 400)) return 'none'
+  if (ended === 'not_forwarded' || (status !== undefined && status >= 400 && !gaveUpWaiting(status))) return 'none'
   return 'unobserved'
 }
 

@@ -54,6 +54,14 @@ export function makeUsage(reported: { readonly [K in keyof Usage]: Usage[K] | un
   return Object.keys(usage).length === 0 ? undefined : usage
 }
 
+/** 504 of any proxy, 524 of Cloudflare's. */
+const GAVE_UP_WAITING: ReadonlySet<number> = new Set([504, 524])
+
+/** Whether a proxy on the way gave up on whoever had the request: what that one generated meanwhile, nobody knows. */
+export function gaveUpWaiting(status: number): boolean {
+  return GAVE_UP_WAITING.has(status)
+}
+
 /** Without what was generated: for a figure that still runs. */
 export function inputOnly(usage: Usage | undefined): Usage | undefined {
   if (usage === undefined) return undefined

@@ -1,6 +1,6 @@
 /** What a request really used, and how anybody knows. */
 
-import type { Delivered } from '../llm/usage.ts'
+import { type Delivered, gaveUpWaiting } from '../llm/usage.ts'
 import type { Outcome } from '../policy.ts'
 import type { HeldCall, HeldEntry } from './held.ts'
 
@@ -57,7 +57,7 @@ export function actualFor(entry: HeldEntry, used: Used, outcome: Outcome): numbe
 /** A success that breaks off has made tokens, unless it is a stream in which every one would have been seen. */
 function failedBeforeAnyToken(call: HeldCall, { ended, status, delivered }: Outcome): boolean {
   if (deliveredAny(delivered)) return false
-  if (status !== undefined && (status < 200 || status > 299)) return true
+  if (status !== undefined && (status < 200 || status > 299)) return !gaveUpWaiting(status)
   return ended === 'upstream_failed' && (status === undefined || (call.stream && !call.reasoning))
 }
 

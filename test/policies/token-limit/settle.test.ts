@@ -80,6 +80,9 @@ describe('settling', () => {
       { ended: 'client_gone', status: 200 },
       { ended: 'client_gone' },
       { ended: 'unknown' },
+      // Some proxy on the way gave up on a provider that may still be at work.
+      { ended: 'complete', status: 504 },
+      { ended: 'complete', status: 524 },
     ] as const) {
       const kept = await used(outcome)
       expect(kept).toMatchObject({ known: 'unobserved', total: kept.input + 200, in: kept.input, out: 200, calls: 1 })
