@@ -9,8 +9,20 @@ export function columns(rows: readonly (readonly string[])[]): string {
 }
 
 export function asJson(data: object): string {
-  const escaped = (letter: string) => `\\u${(letter.codePointAt(0) ?? 0).toString(16).padStart(4, '0')}`
-  return `${JSON.stringify(data, null, 2).replace(/[\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069]/g, escaped)}\n`
+  return `${escaped(JSON.stringify(data, null, 2))}\n`
+}
+
+/** For output that holds one document a line. */
+export function asJsonLine(data: object): string {
+  return `${escaped(JSON.stringify(data))}\n`
+}
+
+/** What JSON leaves as it is, although terminals do not. */
+function escaped(json: string): string {
+  return json.replace(
+    /[\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069]/g,
+    (letter) => `\\u${(letter.codePointAt(0) ?? 0).toString(16).padStart(4, '0')}`,
+  )
 }
 
 /** What a client chose may hold anything, terminal commands included. */

@@ -1,5 +1,6 @@
 /** Findings as text, as JSON, and as a table of the rules. */
 
+import { asJson, counted } from '../print.ts'
 import type { Gap } from './gaps.ts'
 import type { Place } from './place.ts'
 import { type Finding, type Rule, SEVERITIES, type Severity } from './rule.ts'
@@ -38,18 +39,14 @@ function placeText({ file, line }: Place): string {
 function summaryText(findings: readonly Finding[], gaps: readonly Gap[]): string {
   const counts = countsOf(findings)
   const parts = SEVERITIES.filter((severity) => counts[severity] > 0).map((severity) =>
-    plural(counts[severity], severity),
+    counted(counts[severity], severity),
   )
   const acknowledged = findings.filter((finding) => finding.acknowledged).length
   return [
     ...(parts.length === 0 ? ['no findings'] : parts),
     ...(acknowledged > 0 ? [`${acknowledged} acknowledged`] : []),
-    ...(gaps.length > 0 ? [`${plural(gaps.flatMap(({ rules }) => rules).length, 'rule')} NOT JUDGED`] : []),
+    ...(gaps.length > 0 ? [`${counted(gaps.flatMap(({ rules }) => rules).length, 'rule')} NOT JUDGED`] : []),
   ].join(', ')
-}
-
-function plural(count: number, what: string): string {
-  return `${count} ${what}${count === 1 ? '' : 's'}`
 }
 
 function countsOf(findings: readonly Finding[]): Record<Severity, number> {
@@ -58,7 +55,7 @@ function countsOf(findings: readonly Finding[]): Record<Severity, number> {
   return counts
 }
 
-export function asJson({ findings, gaps, beside }: Outcome): string {
+export function outcomeJson({ findings, gaps, beside }: Outcome): string {
   const shown = findings.map(({ rule, place, what, acknowledged }) => ({
     rule: rule.id,
     severity: rule.severity,
@@ -71,7 +68,7 @@ export function asJson({ findings, gaps, beside }: Outcome): string {
   }))
   const notJudged = gaps.map(({ rules, why, fix }) => ({ rules: rules.map(({ id }) => id), why, fix }))
   const report = { version: 1, summary: countsOf(findings), findings: shown, notJudged, variablesBeside: beside }
-  return `${JSON.stringify(report, undefined, 2)}\n`
+  return asJson(report)
 }
 
 /** Markdown, for the documentation. */

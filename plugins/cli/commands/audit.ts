@@ -6,6 +6,7 @@ import type { ChainPoint, ChainSeal } from '../../../policies/audit/chain.ts'
 import type { ChainFault, VerifyOptions as ChainOptions, Verification } from '../../../policies/audit/verify.ts'
 import { PortcullisError } from '../../../policies/errors.ts'
 import { EXIT, type Finish, type Io } from '../io.ts'
+import { asJson } from '../print.ts'
 import type { AddCommands } from '../program.ts'
 
 interface KeyOptions {
@@ -46,7 +47,7 @@ export const addAudit: AddCommands = (program, io, finish) => {
     .addHelpText('after', '\nGive every file of the chain: the current one and all rotated ones that were not deleted.')
     .action(async (files: readonly string[], options: VerifyOptions) => {
       const result = await verify(files, options, io)
-      io.out(options.json ? `${JSON.stringify(result, null, 2)}\n` : asText(result))
+      io.out(options.json ? asJson(result) : asText(result))
       if (result.faults.length > 0) finish(EXIT.findings)
     })
 
@@ -78,7 +79,7 @@ function addSchema(audit: Command, io: Io): void {
     .description('Prints the JSON Schema of an audit record.')
     .action(async () => {
       const { auditRecordSchema } = await import('../../../policies/audit/schema.ts')
-      io.out(`${JSON.stringify(auditRecordSchema, null, 2)}\n`)
+      io.out(asJson(auditRecordSchema))
     })
 }
 

@@ -8,6 +8,7 @@ import type { Places } from '../check/document.ts'
 import type { KongConfig } from '../check/entities.ts'
 import type { Environment } from '../check/environment.ts'
 import { EXIT, type Finish, type Io } from '../io.ts'
+import { printable } from '../print.ts'
 
 interface CheckOptions {
   /** False: none, and none of those beside the configuration. */
@@ -104,7 +105,7 @@ async function check(sources: readonly string[], options: CheckOptions, io: Io) 
   })
   const rules = RULES.filter(({ id }) => !options.ignore.includes(id))
   // Names come from the configuration: one may be a secret, or move the cursor of a terminal.
-  const shown = (value: string) => redactor.redact(value).text.replace(/\p{Cc}/gu, '?')
+  const shown = (value: string) => printable(redactor.redact(value).text)
   const findings = audit(site, rules, shown)
   const gaps = gapsOf(site, rules, whyUnknown)
   const outcome = { findings, gaps, beside }
@@ -112,7 +113,9 @@ async function check(sources: readonly string[], options: CheckOptions, io: Io) 
   const format = options.json ? 'json' : options.format
   if (format === 'text') io.out(report.asText(outcome, options.explain === true))
   else {
-    io.out(format === 'json' ? report.asJson(outcome) : (await import('../check/sarif.ts')).asSarif(outcome, RULES))
+    io.out(
+      format === 'json' ? report.outcomeJson(outcome) : (await import('../check/sarif.ts')).asSarif(outcome, RULES),
+    )
     // Machines read the one, and people the other.
     for (const line of report.gapLines(gaps)) io.err(`${line}\n`)
   }

@@ -37,7 +37,7 @@ export const auditNotLogged = about(
     severity: 'error',
     title: 'Audit records go to standard output, and Kong throws them away',
     why: 'Kong logs what a plugin server prints at level info, and its own default is notice: not one record is kept.',
-    fix: 'Set KONG_LOG_LEVEL=info, where KONG_PROXY_ERROR_LOG is /dev/null KONG_NGINX_HTTP_ERROR_LOG=/dev/stderr info, or give the audit log a file or HTTP sink.',
+    fix: 'Set KONG_LOG_LEVEL=info, where KONG_PROXY_ERROR_LOG is /dev/null KONG_NGINX_HTTP_ERROR_LOG=/dev/stdout info, or give the audit log a file or HTTP sink.',
   },
   function* (environment, site) {
     const lost = lostOutput(environment)

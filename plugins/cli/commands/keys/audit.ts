@@ -7,8 +7,8 @@ import { auditKeys, FINDINGS } from '../../keys/audit.ts'
 import { parseDuration } from '../../keys/duration.ts'
 import { addBackendOptions, type BackendOptions } from '../../keys/open.ts'
 import { asFindingTable, findingData } from '../../keys/report.ts'
-import { counted } from '../../print.ts'
-import { asJson, type JsonOption, type Place, withBackend } from './place.ts'
+import { asJsonLine, counted } from '../../print.ts'
+import { type JsonOption, type Place, withBackend } from './place.ts'
 
 interface AuditOptions extends BackendOptions, JsonOption {
   readonly maxAge: string
@@ -40,7 +40,8 @@ export function addAudit(keys: Command, place: Place): void {
       const findings = auditKeys(all, rules, now)
       const broken = findings.filter(({ code }) => FINDINGS[code].level === 'error')
       const counts = { keys: all.length, errors: broken.length, warnings: findings.length - broken.length }
-      if (options.json) io.out(asJson({ ...counts, findings: findings.map((finding) => findingData(finding, now)) }))
+      if (options.json)
+        io.out(asJsonLine({ ...counts, findings: findings.map((finding) => findingData(finding, now)) }))
       else if (findings.length > 0) io.out(asFindingTable(findings))
       io.err(
         `${counted(counts.keys, 'key')}: ${counts.errors} against the policy, ${counted(counts.warnings, 'warning')}.\n`,

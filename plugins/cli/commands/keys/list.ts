@@ -3,7 +3,8 @@
 import type { Command } from 'commander'
 import { addBackendOptions, type BackendOptions } from '../../keys/open.ts'
 import { asKeyTable, keyData } from '../../keys/report.ts'
-import { asJson, type JsonOption, type Place, withBackend } from './place.ts'
+import { asJsonLine } from '../../print.ts'
+import { type JsonOption, type Place, withBackend } from './place.ts'
 
 interface ListOptions extends BackendOptions, JsonOption {
   readonly consumer?: string
@@ -20,7 +21,7 @@ export function addList(keys: Command, place: Place): void {
       const now = clock.now()
       const all = await backend.list()
       const found = all.filter(({ owner }) => options.consumer === undefined || owner === options.consumer)
-      const text = options.json ? asJson({ keys: found.map((key) => keyData(key, now)) }) : asKeyTable(found, now)
+      const text = options.json ? asJsonLine({ keys: found.map((key) => keyData(key, now)) }) : asKeyTable(found, now)
       place.io.out(text)
     })
   })

@@ -32,7 +32,3 @@ export async function withBackend<T>(
 export function collect(value: string, all: readonly string[]): readonly string[] {
   return [...all, value]
 }
-
-export function asJson(value: unknown): string {
-  return `${JSON.stringify(value)}\n`
-}

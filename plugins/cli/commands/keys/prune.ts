@@ -4,8 +4,8 @@ import type { Command } from 'commander'
 import { addBackendOptions, type BackendOptions } from '../../keys/open.ts'
 import { findEnded } from '../../keys/pruning.ts'
 import { nameData, versionData } from '../../keys/report.ts'
-import { counted } from '../../print.ts'
-import { asJson, type JsonOption, type Place, withBackend } from './place.ts'
+import { asJsonLine, counted } from '../../print.ts'
+import { type JsonOption, type Place, withBackend } from './place.ts'
 
 interface PruneOptions extends BackendOptions, JsonOption {
   readonly dryRun?: true
@@ -28,7 +28,7 @@ export function addPrune(keys: Command, place: Place): void {
       const removed = ended.flatMap(({ key, versions }) =>
         versions.map((version) => ({ ...nameData(key), ...versionData(version, now) })),
       )
-      if (options.json) io.out(asJson({ dry_run: options.dryRun === true, removed }))
+      if (options.json) io.out(asJsonLine({ dry_run: options.dryRun === true, removed }))
       io.err(`${options.dryRun ? 'Would remove' : 'Removed'} ${counted(removed.length, 'secret')}.\n`)
       if (backend.afterwards !== undefined && removed.length > 0) io.err(`Now ${backend.afterwards}.\n`)
     })

@@ -6,8 +6,8 @@ import type { Io } from '../../io.ts'
 import { addBackendOptions, type BackendOptions, type World } from '../../keys/open.ts'
 import type { ManagedKey } from '../../keys/ports.ts'
 import { nameData } from '../../keys/report.ts'
-import { counted } from '../../print.ts'
-import { asJson, type JsonOption, type Place, withBackend } from './place.ts'
+import { asJsonLine, counted } from '../../print.ts'
+import { type JsonOption, type Place, withBackend } from './place.ts'
 
 interface RevokeOptions extends BackendOptions, JsonOption {
   readonly key?: true
@@ -56,7 +56,7 @@ export function addRevoke(keys: Command, place: Place): void {
       if (meant.length === 0 && !options.denyList)
         throw new PortcullisError('unknown_key', 'there is no such key; --deny-list refuses it all the same')
       const denied = options.denyList ? fingerprints.size : 0
-      if (options.json) io.out(asJson({ revoked: meant.map(nameData), denied }))
+      if (options.json) io.out(asJsonLine({ revoked: meant.map(nameData), denied }))
       io.err(
         `Revoked ${counted(meant.length, 'key')}${denied > 0 ? `, and put ${counted(denied, 'fingerprint')} on the deny list` : ''}.\n`,
       )

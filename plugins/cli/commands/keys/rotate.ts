@@ -16,8 +16,8 @@ import { createProgress } from '../../keys/progress.ts'
 import { findEnded } from '../../keys/pruning.ts'
 import { nameData } from '../../keys/report.ts'
 import { planRotation, runRotation, type Step } from '../../keys/rotation.ts'
-import { counted } from '../../print.ts'
-import { asJson, type JsonOption, type Place, withBackend } from './place.ts'
+import { asJsonLine, counted } from '../../print.ts'
+import { type JsonOption, type Place, withBackend } from './place.ts'
 
 interface RotateOptions extends BackendOptions, OutputOptions, JsonOption {
   readonly olderThan?: string
@@ -107,7 +107,7 @@ function report({ steps, rotated, ended, retireAt, backend, options, place: { io
   const until = new Date(retireAt).toISOString()
   if (options.json)
     io.out(
-      asJson({
+      asJsonLine({
         dry_run: options.dryRun === true,
         ...(options.dryRun
           ? { would_rotate: due.map(({ type, key }) => ({ ...nameData(key), resume: type === 'resume' })) }

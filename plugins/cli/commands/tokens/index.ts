@@ -2,10 +2,10 @@
 
 import type { World } from '../../keys/open.ts'
 import type { AddCommands } from '../../program.ts'
+import type { Place } from '../keys/place.ts'
 import { addIssue } from './issue.ts'
 import { addJwks } from './jwks.ts'
 import { addKey } from './key.ts'
-import type { Place } from './place.ts'
 import { addLift, addRevoke } from './revoke.ts'
 import { addRevoked } from './revoked.ts'
 

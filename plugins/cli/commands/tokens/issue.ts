@@ -3,7 +3,8 @@
 import { type Command, Option } from 'commander'
 import { PortcullisError } from '../../../../policies/errors.ts'
 import { parseDuration } from '../../keys/duration.ts'
-import { asJson, collect, type JsonOption, type Place } from './place.ts'
+import { asJsonLine } from '../../print.ts'
+import { collect, type JsonOption, type Place } from '../keys/place.ts'
 
 interface IssueOptions extends JsonOption {
   readonly key: string
@@ -55,11 +56,11 @@ export function addIssue(tokens: Command, { io, load }: Place): void {
       const { jti, sub, iss, aud, scope } = claims
       const expires = new Date(claims.exp * 1_000).toISOString()
       const facts = { jti, sub, iss, aud, scope, kid, alg, expires_at: expires }
-      const text = options.json ? asJson({ ...facts, token }) : `${token}\n`
+      const text = options.json ? asJsonLine({ ...facts, token }) : `${token}\n`
       if (options.out !== undefined) {
         const { writeNew } = await import('../../keys/files.ts')
         await writeNew(options.out, `${token}\n`)
-        if (options.json) io.out(asJson(facts))
+        if (options.json) io.out(asJsonLine(facts))
       } else if (io.deliver === undefined) io.out(text)
       else await io.deliver(text)
       io.err(`Issued the token ${jti} for ${sub}, valid until ${expires}.\n`)

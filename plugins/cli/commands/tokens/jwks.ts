@@ -2,8 +2,8 @@
 
 import type { Command } from 'commander'
 import { PortcullisError } from '../../../../policies/errors.ts'
-import { counted } from '../../print.ts'
-import { asJson, type Place } from './place.ts'
+import { asJsonLine, counted } from '../../print.ts'
+import type { Place } from '../keys/place.ts'
 
 interface JwksOptions {
   readonly serve?: string
@@ -21,7 +21,7 @@ export function addJwks(tokens: Command, { io }: Place): void {
       const keys = (await Promise.all(files.map(readPublicKeys))).flat()
       const kids = new Set(keys.map(({ kid }) => kid))
       if (kids.size < keys.length) throw new PortcullisError('unusable_key', 'two of the keys have the same kid')
-      const text = asJson({ keys })
+      const text = asJsonLine({ keys })
       if (serve === undefined) {
         io.out(text)
         return

@@ -1,7 +1,8 @@
 /** `portcullis tokens key new` */
 
 import { type Command, Option } from 'commander'
-import { asJson, type JsonOption, type Place } from './place.ts'
+import { asJsonLine } from '../../print.ts'
+import type { JsonOption, Place } from '../keys/place.ts'
 import { makeSigningKey, SIGNING_ALGORITHMS, type SigningAlgorithm } from './signing-key.ts'
 
 interface NewOptions extends JsonOption {
@@ -22,7 +23,7 @@ export function addKey(tokens: Command, { io }: Place): void {
       const { writeNew } = await import('../../keys/files.ts')
       const { text, kid } = await makeSigningKey(alg)
       await writeNew(out, text)
-      if (json) io.out(asJson({ file: out, kid, alg }))
+      if (json) io.out(asJsonLine({ file: out, kid, alg }))
       io.err(`Made the ${alg} key ${kid} in ${out}. Publish its public half: portcullis tokens jwks ${out}\n`)
     })
 }

@@ -5,8 +5,9 @@ import { PortcullisError } from '../../../../policies/errors.ts'
 import type { RevocationKey } from '../../../../policies/revocation/ports.ts'
 import { EXIT, type Io } from '../../io.ts'
 import { parseDuration } from '../../keys/duration.ts'
+import { asJsonLine } from '../../print.ts'
 import { addRedisOptions, type RedisOptions } from '../../redis-options.ts'
-import { asJson, type JsonOption, type Place } from './place.ts'
+import type { JsonOption, Place } from '../keys/place.ts'
 
 interface SubjectOptions extends RedisOptions, JsonOption {
   readonly token?: string | true
@@ -64,7 +65,7 @@ export function addRevoke(tokens: Command, place: Place): void {
       }),
     )
     const until = expiresAt === undefined ? null : new Date(expiresAt).toISOString()
-    if (options.json) io.out(asJson({ ...key, reason: options.reason, expires_at: until }))
+    if (options.json) io.out(asJsonLine({ ...key, reason: options.reason, expires_at: until }))
     io.err(`Revoked the ${NAMES[key.kind]}${until === null ? ' for good' : ` until ${until}`}.\n`)
   })
 }
@@ -75,7 +76,7 @@ export function addLift(tokens: Command, place: Place): void {
     const { io, load, finish } = place
     const { key } = await readSubject(options, io)
     const lifted = await withDenyList(options, await load(), (store) => store.lift(key))
-    if (options.json) io.out(asJson({ ...key, lifted }))
+    if (options.json) io.out(asJsonLine({ ...key, lifted }))
     io.err(lifted ? `Lifted the revocation of the ${NAMES[key.kind]}.\n` : 'There was no such revocation.\n')
     if (!lifted) finish(EXIT.findings)
   })

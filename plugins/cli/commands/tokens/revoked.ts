@@ -1,9 +1,9 @@
 /** `portcullis tokens revoked` */
 
 import type { Command } from 'commander'
-import { columns } from '../../print.ts'
+import { asJsonLine, columns } from '../../print.ts'
 import { addRedisOptions, type RedisOptions } from '../../redis-options.ts'
-import { asJson, type JsonOption, type Place } from './place.ts'
+import type { JsonOption, Place } from '../keys/place.ts'
 
 export function addRevoked(tokens: Command, { io, load }: Place): void {
   const command = tokens.command('revoked').description('Shows the deny list.').option('--json', 'print JSON')
@@ -20,7 +20,7 @@ export function addRevoked(tokens: Command, { io, load }: Place): void {
         revoked_at: new Date(revokedAt).toISOString(),
         expires_at: expiresAt === undefined ? null : new Date(expiresAt).toISOString(),
       }))
-      if (options.json) io.out(asJson({ revoked }))
+      if (options.json) io.out(asJsonLine({ revoked }))
       else if (revoked.length === 0) io.err('Nothing is revoked.\n')
       else
         io.out(

@@ -253,11 +253,12 @@ describe('secrets', () => {
       'check',
       fileOf(
         base
-          .replace('name: openai\n        paths', 'name: "\\e[2J"\n        paths')
+          .replace('name: openai\n        paths', 'name: "\\e[2J\\u202e"\n        paths')
           .replace('protocols: [https]', 'protocols: [http]'),
       ),
     ])
-    expect(out).toContain('route "?[2J"')
+    expect(out).toContain('route "\\u{1b}[2J\\u{202e}"')
+    expect(out.replaceAll('\n', '')).not.toMatch(/[\p{Cc}\p{Cf}]/u)
   })
 })
 

@@ -1,3 +1,0 @@
-/** Where a command of `tokens` works. */
-
-export { asJson, collect, type JsonOption, type Place } from '../keys/place.ts'
