@@ -113,6 +113,18 @@ describe('error-log', () => {
         ])
   })
 
+  it('finds a log that a reload of Kong loses', async () => {
+    for (const name of ['KONG_NGINX_MAIN_ERROR_LOG', 'KONG_NGINX_HTTP_ERROR_LOG'])
+      for (const log of ['/dev/stderr', '/dev/stderr info', 'stderr info', '/proc/self/fd/2 info'])
+        expect(await found(good.replace(new RegExp(`^${name}=.*$`, 'm'), `${name}=${log}`))).toEqual([
+          `${name} is lost with the first reload, as KONG_PROXY_ERROR_LOG is /dev/null`,
+        ])
+    for (const log of ['/dev/stdout info', '/dev/stderr.log info', '/var/log/kong/pack.log info'])
+      expect(await found(good.replace(/^KONG_NGINX_HTTP_ERROR_LOG=.*$/m, `KONG_NGINX_HTTP_ERROR_LOG=${log}`))).toEqual(
+        [],
+      )
+  })
+
   it('finds a log of requests that somebody forgot', async () => {
     for (const name of ['KONG_NGINX_PROXY_ERROR_LOG', 'KONG_NGINX_LOCATION_ERROR_LOG']) {
       expect(await found(`${good}${name}=/dev/stderr error\n`)).toEqual([`${name} logs requests with their query`])
