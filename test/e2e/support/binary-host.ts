@@ -79,7 +79,7 @@ export const binaryHost: KongHost = {
 /** What kong.env sends to the container's log goes to a file here. */
 export function toFile(env: Record<string, string>): Record<string, string> {
   return Object.fromEntries(
-    Object.entries(env).map(([name, value]) => [name, value.replace(/^\/dev\/stderr\b/, 'logs/error.log')]),
+    Object.entries(env).map(([name, value]) => [name, value.replace(/^\/dev\/std(?:err|out)\b/, 'logs/error.log')]),
   )
 }
 
