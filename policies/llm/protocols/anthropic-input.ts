@@ -25,7 +25,6 @@ const STEERING = new Set([
   'thinking',
   'tool_choice',
   'cache_control',
-  'context_management',
   'diagnostics',
   'fallbacks',
   'fallback_credit_token',

@@ -12,6 +12,7 @@ import {
   assertSameModel,
   bothSpellings,
   isFinished,
+  listOf,
   readGeminiChunkUsage,
   readGeminiUsage,
   spelled,
@@ -88,7 +89,7 @@ function hidesOutput(config: JsonObject): boolean {
   const modalities = spelled(config, 'responseModalities').value
   return (
     ['thinkingConfig', 'speechConfig'].some((field) => spelled(config, field).value !== undefined) ||
-    (Array.isArray(modalities) && modalities.some((modality) => modality !== 'TEXT'))
+    (listOf(modalities) ?? []).some((modality) => modality !== 'TEXT')
   )
 }
 

@@ -59,6 +59,12 @@ export function spelled(object: JsonObject, camel: string): { readonly key: stri
   return { key: snake, value: object[snake] }
 }
 
+/** A list, or what stands for a list of one: Google takes a single item without the list. Undefined when absent or null. */
+export function listOf(value: unknown): readonly unknown[] | undefined {
+  if (value === undefined || value === null) return undefined
+  return Array.isArray(value) ? value : [value]
+}
+
 export function bothSpellings(names: readonly string[]): string[] {
   return names.flatMap((name) => [...new Set([name, snakeCase(name)])])
 }

@@ -73,7 +73,7 @@ const file: PartRule = (part, input) => {
 
 const toolCall: PartRule = (part, input) => {
   addJson(input, part.name)
-  addJson(input, part.arguments ?? part.input ?? part.action ?? part.operation)
+  for (const given of [part.arguments, part.input, part.action, part.operation]) addJson(input, given)
 }
 
 const toolOutput: PartRule = (part, input, rules) => collect(part.output, input, rules)
@@ -129,5 +129,6 @@ export function collectSurroundings(body: JsonObject, input: Input, read: readon
 }
 
 function functionOf(call: unknown): unknown {
-  return isObject(call) ? (call.function ?? call.custom ?? call) : call
+  if (!isObject(call) || (isObject(call.function) && isObject(call.custom))) return call
+  return call.function ?? call.custom ?? call
 }

@@ -24,6 +24,11 @@ describe('a message', () => {
     })
   })
 
+  it('counts what compaction is told', () => {
+    const edits = [{ type: 'compact_20260112', instructions: 'keep the names' }]
+    expect(read({ context_management: { edits } }).input.texts).toContain('keep the names')
+  })
+
   it.each([
     ['claude-3-haiku-20240307', undefined, false],
     ['claude-opus-4-1', undefined, false],

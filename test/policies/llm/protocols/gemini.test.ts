@@ -50,6 +50,26 @@ describe('generateContent', () => {
     expect(read({ model: 'models/gemini-2.0-flash' }).model).toBe('gemini-2.0-flash')
   })
 
+  it('takes one of a list without the list, as Google does', () => {
+    const { input } = read({
+      contents: { role: 'user', parts: { text: 'one' } },
+      tools: { functionDeclarations: { name: 'find', description: 'finds' } },
+    })
+    expect(input.texts.join()).toContain('one')
+    expect(input.texts.join()).toContain('finds')
+    expect(input.unseen).toBe(false)
+    expect(read({ tools: { googleSearch: {} } }).input.unseen).toBe(true)
+    expect(read({ generationConfig: { responseModalities: 'TEXT' } }).reasoning).toBe(false)
+    expect(read({ generation_config: { response_modalities: 'IMAGE' } }).reasoning).toBe(true)
+  })
+
+  it('counts what it does not know as text', () => {
+    const parts = [{ thought: true, thoughtSignature: 'c2ln', toolResponse: { response: { page: 'of the web' } } }]
+    expect(read({ contents: [{ parts }] }).input.texts).toEqual(['{"response":{"page":"of the web"}}'])
+    const { texts } = read({ generationConfig: { _responseJsonSchema: { description: 'a list' }, topK: 3 } }).input
+    expect(texts).toContain('{"description":"a list"}')
+  })
+
   it('counts parts of every kind, in either spelling', () => {
     const { input } = read({
       systemInstruction: { parts: [{ text: 'sys' }] },

@@ -8,6 +8,16 @@ const MESSAGES = [{ role: 'user', content: 'Hi' }]
 const chat = (members: object = {}) => readCall(openAiChat, { model: 'gpt-4o', messages: MESSAGES, ...members })
 const refusal = (members: object) => refusalOf(() => chat(members))
 
+describe('the calls of a chat', () => {
+  it('count whole where they have two forms, whichever the provider reads', () => {
+    const call = { id: '1', type: 'custom', custom: { name: 'x', input: 'long' }, function: { name: 'y' } }
+    const messages = [{ role: 'assistant', tool_calls: [call] }]
+    const { texts } = chat({ messages }).input
+    expect(texts.join()).toContain('long')
+    expect(texts.join()).toContain('"y"')
+  })
+})
+
 describe('the declared budget of a chat', () => {
   it.each([
     [{}, undefined],

@@ -6,6 +6,11 @@ const read = (members: object = {}) =>
   readCall(openAiResponses, { model: 'gpt-4o', input: 'Hi', ...members }, { name: 'responses' })
 
 describe('a response', () => {
+  it('counts every argument of a call, whichever the provider reads', () => {
+    const call = { type: 'custom_tool_call', name: 'f', arguments: '', input: 'long', action: { a: 'act' } }
+    expect(read({ input: [call] }).input.texts).toEqual(['f', 'long', '{"a":"act"}'])
+  })
+
   it('reads its decisive fields', () => {
     expect(read()).toMatchObject({
       operation: 'responses',
