@@ -3,7 +3,7 @@
  * at its end.
  */
 
-import type { ClientRequest, IncomingMessage } from 'node:http'
+import type { ClientRequest } from 'node:http'
 import type { PassThrough, Readable } from 'node:stream'
 import { mergeTaps, type TapPlan } from '../../policies/llm/tap.ts'
 import {
@@ -16,14 +16,13 @@ import {
   type Verdict,
   verdictsOf,
 } from '../../policies/pipeline.ts'
-import type { Logger, Outcome, PolicyVerdict, Reject, Reservation } from '../../policies/policy.ts'
-import { systemClock } from '../deps.ts'
+import type { Edits, Logger, Outcome, PolicyVerdict, Reject, Reservation } from '../../policies/policy.ts'
 import { answer, convertErrors, protocolOf } from './answers.ts'
 import { createRequestBody } from './body.ts'
 import type { EgContext, EgRequest, EgResponse } from './eg.ts'
-import { reportFault, UNAVAILABLE } from './fault.ts'
+import { UNAVAILABLE } from './fault.ts'
 import { type CredentialNames, removeCredentials } from './keys.ts'
-import { createRelay, type Relay } from './relay.ts'
+import { createUpstreamCall } from './upstream-call.ts'
 import { withoutOrigin, withoutQuery } from './upstream-path.ts'
 
 export interface Passage {
@@ -103,31 +102,38 @@ function createPassage(request: EgRequest, response: EgResponse, options: Passag
   const requestId = requestIdOf(request, context)
   const body = createRequestBody(request, context.requestStream)
   const held: Held[] = []
-  let upstream: ClientRequest | undefined
-  let upstreamError: NodeJS.ErrnoException | undefined
-  let relay: Relay | undefined
-  let failed: 'upstream_failed' | 'unknown' | undefined
-  let timedOut: 'not_forwarded' | 'unknown' | undefined
   let replaced = false
-  let replied = false
   let settled: Outcome | undefined
-  let sentAt: number | undefined
-  let upstreamMs: number | undefined
   const judged: Promise<Judgement>[] = []
   const readers = new Map<Pipeline, ReplyReaders>()
   let forwarded: PassThrough | undefined
   let foreign: Readable | undefined
+  const call = createUpstreamCall({
+    request,
+    response,
+    logger,
+    plan: tapPlan,
+    begins(reply) {
+      for (const { pipeline, verdict } of held) {
+        Object.assign(reply.headers, verdict.replyHeaders)
+        const reader = pipeline.readReply(verdict.reservations)
+        if (reader !== undefined) readers.set(pipeline, reader)
+      }
+    },
+    data(chunk) {
+      for (const reader of readers.values()) reader.push(chunk)
+    },
+    ended: (how) => settle(call.outcome(how)),
+    unreadable() {
+      judging('express-gateway', undefined, Promise.resolve(UNAVAILABLE))
+      refuse(UNAVAILABLE)
+    },
+  })
 
   function settle(outcome: Outcome): void {
     if (settled !== undefined) return
     settled = outcome
     for (const { pipeline, verdict } of held) void pipeline.settle(verdict.reservations, outcome)
-  }
-
-  function outcome(ended: Outcome['ended']): Outcome {
-    const { sawFinal = false, ...observed } = relay?.observed() ?? {}
-    const afterFinal = sawFinal && (ended === 'client_gone' || ended === 'upstream_failed')
-    return { ended: afterFinal ? 'complete' : ended, ...observed }
   }
 
   function editedBody(): Uint8Array | undefined {
@@ -139,14 +145,7 @@ function createPassage(request: EgRequest, response: EgResponse, options: Passag
     removeCredentials(request, options.credentials)
     delete request.headers.expect
     if (isNobody(request)) delete request.headers['eg-consumer-id']
-    for (const { removeHeaders = [], setHeaders = {} } of held.map(({ verdict }) => verdict.request)) {
-      for (const name of removeHeaders) {
-        delete request.headers[name]
-        // Policies read both spellings as one.
-        delete request.headers[name.replaceAll('-', '_')]
-      }
-      Object.assign(request.headers, setHeaders)
-    }
+    for (const { verdict } of held) editHeaders(request, verdict.request)
     if (tapPlan() !== undefined) request.headers['accept-encoding'] = 'identity'
     const { stream, length } = body.forward(editedBody())
     if (length !== undefined) {
@@ -155,14 +154,14 @@ function createPassage(request: EgRequest, response: EgResponse, options: Passag
     }
     const pipe = stream.pipe.bind(stream)
     stream.pipe = ((destination: ClientRequest) => {
-      watch(destination)
+      release(destination)
       return pipe(destination)
     }) as unknown as PassThrough['pipe']
     return stream
   }
 
-  /** @param sent the request to the upstream, before its head has left */
-  function watch(sent: ClientRequest): void {
+  /** @param sent the request to the upstream, before its head has left: the last moment to keep it back */
+  function release(sent: ClientRequest): void {
     const differs =
       held.length > 0 && (withoutQuery(withoutOrigin(sent.path)) !== path || sent.method !== request.method)
     if (differs || replaced) {
@@ -175,62 +174,7 @@ function createPassage(request: EgRequest, response: EgResponse, options: Passag
       sent.destroy()
       return
     }
-    upstream = sent
-    sentAt = systemClock.monotonic()
-    sent.on('error', (error) => {
-      upstreamError = error
-    })
-    sent.once('timeout', () => {
-      // Nobody knows what an upstream that had the request did with it.
-      timedOut = sent.socket?.connecting === true ? 'not_forwarded' : 'unknown'
-    })
-    sent.once('response', (reply: IncomingMessage) => takeReply(reply))
-  }
-
-  function takeReply(reply: IncomingMessage): void {
-    replied = true
-    upstreamMs = systemClock.monotonic() - (sentAt ?? 0)
-    if (response.headersSent || response.destroyed) {
-      reply.destroy()
-      return
-    }
-    for (const { verdict } of held) Object.assign(reply.headers, verdict.replyHeaders)
-    const taken = openRelay(reply)
-    if (taken === undefined) return
-    for (const { pipeline, verdict } of held) {
-      const reader = pipeline.readReply(verdict.reservations)
-      if (reader !== undefined) readers.set(pipeline, reader)
-    }
-    relay = taken
-    reply.pipe = ((destination: EgResponse) => {
-      Reflect.deleteProperty(reply, 'pipe')
-      taken.start(destination)
-      return destination
-    }) as unknown as IncomingMessage['pipe']
-  }
-
-  function openRelay(reply: IncomingMessage): Relay | undefined {
-    try {
-      return createRelay(reply, request.method ?? '', tapPlan(), {
-        data(chunk) {
-          for (const reader of readers.values()) reader.push(chunk)
-        },
-        ended: (how) => settle(outcome(how)),
-        failed() {
-          failed = 'upstream_failed'
-        },
-        fault(error) {
-          failed = 'unknown'
-          reportFault(logger, 'express-gateway.relay', error)
-        },
-      })
-    } catch (error) {
-      reportFault(logger, 'express-gateway.relay', error)
-      reply.destroy()
-      judging('express-gateway', undefined, Promise.resolve(UNAVAILABLE))
-      refuse(UNAVAILABLE)
-      return undefined
-    }
+    call.follow(sent)
   }
 
   function tapPlan(): TapPlan | undefined {
@@ -261,8 +205,8 @@ function createPassage(request: EgRequest, response: EgResponse, options: Passag
     return {
       requestId,
       path,
-      outcome: settled ?? outcome('unknown'),
-      upstreamMs,
+      outcome: settled ?? call.outcome('unknown'),
+      upstreamMs: call.waitedMs,
       // Of a refused request the policies before the one that refused may have found out who called.
       proven: Object.assign(proven(), ...refusals.map((refusal: Partial<RejectVerdict>) => provenBy(refusal))),
       verdicts: judgements.flatMap(({ policy, verdict }) => verdictsOf(verdict, policy)),
@@ -274,26 +218,16 @@ function createPassage(request: EgRequest, response: EgResponse, options: Passag
   }
 
   response.once('close', () => {
-    if (response.writableFinished) settle(outcome(endOfOwnReply()))
-    else {
-      settle(outcome(failed ?? (upstream === undefined ? 'not_forwarded' : 'client_gone')))
-      // http-proxy listens for this; Node itself emits it only while the body is still coming.
-      request.emit('aborted')
-      upstream?.destroy()
-    }
+    settle(call.end())
+    if (response.writableFinished) return
+    // http-proxy listens for this; Node itself emits it only while the body is still coming.
+    request.emit('aborted')
+    call.abort()
   })
-
-  /** Of a reply that no upstream completed: some policy answered, or the upstream could not be reached. */
-  function endOfOwnReply(): Outcome['ended'] {
-    if (upstream === undefined || isUnreached(upstreamError)) return 'not_forwarded'
-    if (relay !== undefined) return 'complete'
-    if (timedOut !== undefined) return timedOut
-    return replied ? 'unknown' : 'upstream_failed'
-  }
 
   convertErrors(
     response,
-    () => relay === undefined,
+    () => !call.relays,
     () => ({ requestId, protocol: protocolOf(request, path) }),
   )
   Object.defineProperty(context, 'requestStream', {
@@ -330,6 +264,15 @@ function createPassage(request: EgRequest, response: EgResponse, options: Passag
   }
 }
 
+function editHeaders({ headers }: EgRequest, { removeHeaders = [], setHeaders = {} }: Edits): void {
+  for (const name of removeHeaders) {
+    delete headers[name]
+    // Policies read both spellings as one.
+    delete headers[name.replaceAll('-', '_')]
+  }
+  Object.assign(headers, setHeaders)
+}
+
 function heldBy(verdict: Verdict | Reject): readonly Reservation[] {
   if (verdict.type === 'pass') return verdict.reservations
   return 'givenBack' in verdict ? (verdict.givenBack ?? []) : []
@@ -350,11 +293,6 @@ function withoutCredentials(stream: Readable, request: EgRequest, names: Credent
 /** Then `eg-consumer-id` is the client's own claim to be somebody; else the auth policy wrote it. */
 function isNobody({ user }: EgRequest): boolean {
   return user === undefined || user === null
-}
-
-/** The upstream never saw a byte: no name, no route, nobody listening. */
-function isUnreached(error: NodeJS.ErrnoException | undefined): boolean {
-  return error?.syscall === 'connect' || error?.syscall === 'getaddrinfo'
 }
 
 /** The client's own id when it can do no harm in a log, else the gateway's. */

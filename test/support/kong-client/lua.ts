@@ -1,7 +1,5 @@
 /** Values as Kong's Lua holds and packs them (lua-MessagePack 0.5, `kong/runloop/plugin_servers/rpc/mp_rpc.lua`). */
 
-export type LuaTable = { readonly [key: string]: unknown } | readonly unknown[]
-
 /** The `false` of mp_rpc.lua's `mp_empty_map`: an empty table that is packed as a map all the same. */
 export const EMPTY_MAP: Readonly<Record<string, never>> = Object.freeze({})
 

@@ -64,9 +64,11 @@ interface EgServicesLoaded {
   }
 }
 
+type LogListener = (line: { readonly level: string; readonly message: string }) => void
+
 interface Logger {
-  silent: boolean
-  on(event: 'data', listener: (info: { level: string; message: string }) => void): void
+  on(event: 'data', listener: LogListener): void
+  off(event: 'data', listener: LogListener): void
 }
 
 interface EgConfigLoaded {
@@ -102,9 +104,9 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
       rewrite: (next) => writeGatewayConfig(directory, { ...options, config: next }),
       async reload() {
         loaded.loadGatewayConfig()
+        const over = saidOf(/hot-reload/)
         load<{ emit(name: string, context: object): void }>('eventBus').emit('hot-reload', { config: loaded })
-        // The handler is asynchronous and tells nobody when it is done.
-        await new Promise((done) => setTimeout(done, 50))
+        await over
       },
       async stop() {
         loaded.unwatch()
@@ -149,6 +151,19 @@ function routeLogs(log: GatewayOptions['log']): void {
     for (const transport of (logger as unknown as { transports: { silent: boolean }[] }).transports)
       transport.silent = true
   }
+}
+
+/** Resolves with the gateway's next log line of this kind: of a reload nothing else tells when it is done, or refused. */
+function saidOf(kind: RegExp): Promise<void> {
+  const { gateway: logger } = load<{ readonly gateway: Logger }>('logger')
+  return new Promise((resolve) => {
+    const listener: LogListener = ({ message }) => {
+      if (!kind.test(message)) return
+      logger.off('data', listener)
+      resolve()
+    }
+    logger.on('data', listener)
+  })
 }
 
 function plain(text: string): string {
