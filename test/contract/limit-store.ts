@@ -149,6 +149,19 @@ export function limitStoreContract(
           expect((await reserve(claim(counter, 20))).admitted).toBe(true)
         })
 
+        it('says a long wait where a provider reports what nobody could have used', async () => {
+          const { reserve, settle } = await start()
+          const year = { ...counter, limit: 1, windowSeconds: 31_622_400 }
+          const asked = claim(year, 1)
+          const result = await reserve(asked)
+          await settle(result, entry(asked, result, Number.MAX_SAFE_INTEGER))
+          const refused = await reserve(asked)
+          expect(refused.admitted).toBe(false)
+          expect(refused.claims[0]?.remaining).toBe(0)
+          expect(refused.claims[0]?.retryAfterMs).toBeGreaterThan(1e15)
+          expect(refused.claims[0]?.resetMs).toBeGreaterThan(1e15)
+        })
+
         it('drops a refund that comes too late', async () => {
           const { reserve, settle, wait } = await start()
           const asked = claim(counter, 80)

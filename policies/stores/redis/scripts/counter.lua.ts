@@ -12,6 +12,8 @@ local FIXED, SLIDING = 1, 2
 local AT, LIFE, EXPIRES, AMOUNT, USED, NEW = 1, 2, 3, 4, 5, 6
 local ALGORITHM, LIMIT, WINDOW, BURST, HASH, FIELD, BEHIND, CHANGED = 7, 8, 9, 10, 11, 12, 13, 14
 local SLOTS_PER_WINDOW, LIVE_SLOTS = 12, 13
+-- No time or number in an answer or an expiry is greater: neither Redis nor the gateway could read it as a whole number.
+local FAR = 9007199254740991
 
 local floor, ceil, min, max = math.floor, math.ceil, math.min, math.max
 -- Tells one life of a counter from any other, and is small, because every counter keeps it.

@@ -21,7 +21,7 @@ for index = 1, #fields, 2 do
       if not idle(c) then
         local last = #reply
         reply[last + 1], reply[last + 2], reply[last + 3], reply[last + 4] = c[FIELD], algorithm, limit, window
-        reply[last + 5], reply[last + 6], reply[last + 7], reply[last + 8] = burst, used(c), remaining(c), reset_ms(c)
+        reply[last + 5], reply[last + 6], reply[last + 7], reply[last + 8] = burst, min(FAR, used(c)), remaining(c), min(FAR, reset_ms(c))
       end
     end
   end

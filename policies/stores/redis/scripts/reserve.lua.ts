@@ -150,8 +150,8 @@ for index, c in ipairs(counters) do
   if reserved > 0 then take(c, reserved) end
   local last = #reply
   reply[last + 1], reply[last + 2], reply[last + 3] = overflowed[index] and 1 or 0, c[AT], c[LIFE]
-  reply[last + 4], reply[last + 5], reply[last + 6] = reserved, remaining(c), reset_ms(c)
-  reply[last + 7] = fits and -1 or retry_after_ms(c, input + least)
+  reply[last + 4], reply[last + 5], reply[last + 6] = reserved, remaining(c), min(FAR, reset_ms(c))
+  reply[last + 7] = fits and -1 or min(FAR, retry_after_ms(c, input + least))
   -- A counter that nobody took from is not made, and one that several claims share is taken from once.
   if not again[index] and (reserved > 0 or c[EXPIRES] > 0) then
     local written = {}

@@ -17,10 +17,10 @@ end
 -- Adds a counter to a list of fields and values. Returns until when its hash must live, or 0 when it does anyway.
 -- That may be needed for longer than the counter itself.
 local function add_to(written, c, must_live)
-  local renewed, needed = 0, max(forgettable_at(c), must_live or 0)
+  local renewed, needed = 0, min(FAR, max(forgettable_at(c), must_live or 0))
   if needed > c[EXPIRES] then
     -- With a slack, so that not every request has to renew it, and a clock may step back a little.
-    renewed = max(needed + ceil(c[WINDOW] / SLOTS_PER_WINDOW), (must_live or now) + LEAST_TTL)
+    renewed = min(FAR, max(needed + ceil(c[WINDOW] / SLOTS_PER_WINDOW), (must_live or now) + LEAST_TTL))
     c[EXPIRES] = renewed
     if c[ALGORITHM] ~= SLIDING then c[CHANGED] = true end
   end
