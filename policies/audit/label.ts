@@ -7,6 +7,13 @@ import { globMatches } from '../token-limit/match.ts'
 
 /** What a version, a date or a vendor's prefix may look like: `gpt-4o-2024-08-06`, `us.anthropic.claude-…`. */
 const IN_MODEL_NAMES = ['DATE', 'URL']
+/** The day of a version, unless digits follow as in many a national number. */
+const DAY =
+  /(?<!\d)20[0-4]\d(?:-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])|(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01]))(?!\d|-\d{3})/
+/** What sizes and versions may look like: `oss-120b`. */
+const LIKE_A_SIZE = /PLATE$|POSTCODE$/
+/** Of a name; each costs two searches. */
+const MOST_PARTS = 16
 const ID_SHAPE = /^[\w.:-]{1,128}$/
 /** What random text is taken for when it stands alone; but random is what an id should be. */
 const IN_IDS = ['SECRET']
@@ -36,8 +43,18 @@ export interface LabelOptions {
 export function createLabeller(redactor: Redactor, { models, custom, now }: LabelOptions): Labeller {
   const isClean = (text: string, harmless: readonly string[] = []): boolean =>
     redactor.find(text).every(({ type }) => harmless.includes(type))
-  const isKnown = (name: string): boolean => models.some((glob) => globMatches(glob, name)) || isFamiliarModel(name)
-  const isModel = rememberingWords((name) => MODEL_SHAPE.test(name) && isKnown(name) && isClean(name, IN_MODEL_NAMES))
+  const isVouchedFor = (name: string): boolean => models.some((glob) => globMatches(glob, name))
+  /** Anybody can write more behind a family's name: what follows each joint is looked at as if it stood alone. */
+  const isOnlyFamiliar = (name: string): boolean => {
+    if (!isFamiliarModel(name)) return false
+    const parts = partsOf(name.replace(DAY, 'day'))
+    const isHarmless = (text: string): boolean =>
+      redactor.find(text).every(({ type }) => IN_MODEL_NAMES.includes(type) || LIKE_A_SIZE.test(type))
+    return parts.length <= MOST_PARTS && parts.every((part) => isHarmless(part) && isHarmless(`It was ${part} again.`))
+  }
+  const isModel = rememberingWords(
+    (name) => MODEL_SHAPE.test(name) && isClean(name, IN_MODEL_NAMES) && (isVouchedFor(name) || isOnlyFamiliar(name)),
+  )
   const isId = (text: string): boolean =>
     (!custom && RANDOM_ID.test(text)) ||
     (ID_SHAPE.test(text) && isClean(text, IN_IDS) && isClean(`The request ${text} has ended.`))
@@ -48,4 +65,11 @@ export function createLabeller(redactor: Redactor, { models, custom, now }: Labe
       return isId(text) ? text : redactor.tagger({ now: now() })('ID', text)
     },
   }
+}
+
+/** The name, and what of it follows each joint. */
+function partsOf(name: string): string[] {
+  const parts = [name]
+  for (let at = 1; at < name.length; at++) if (/[^A-Za-z0-9]/.test(name[at - 1] ?? '')) parts.push(name.slice(at))
+  return parts
 }

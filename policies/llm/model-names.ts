@@ -14,11 +14,13 @@ const FAMILIES = new RegExp(
 )
 export const MODEL_SHAPE = /^[\w.:/@+-]{1,100}$/
 /** Longer than any version, date or size in a model's name. */
-const LONG_RUN = /[A-Za-z0-9]{17,}/
+const LONG_RUN = /[A-Za-z0-9]{17,}|\d{9,}/
+/** More than versions, a size and a date come to, and as many as a payment card has. */
+const MANY_DIGITS = /(?:\d\D*){13}/
 
 /** Whether a name begins as those of a well-known family do, and holds no run of characters in which a secret could hide. */
 export function isFamiliarModel(name: string): boolean {
-  return FAMILIES.test(name) && !LONG_RUN.test(name)
+  return FAMILIES.test(name) && !LONG_RUN.test(name) && !MANY_DIGITS.test(name)
 }
 
 const LONGEST_LABEL = 64

@@ -1,7 +1,9 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { createLabeller } from '../../../policies/audit/label.ts'
+import { modelLabel } from '../../../policies/llm/model-names.ts'
 import { createRedactor } from '../../../policies/redaction/index.ts'
+import { card, ID_KINDS, iban } from '../../fixtures/redaction/identifiers.ts'
 import { seeded } from '../../fixtures/redaction/random.ts'
 import { fill, TOKEN_SHAPES } from '../../fixtures/redaction/secrets.ts'
 
@@ -98,5 +100,38 @@ describe('a request’s id', () => {
     for (const text of ['two words', 'x'.repeat(129), '{"a":1}', 'marie.curie@sorbonne.example', ''])
       expect(label.id(text), text).toBe('[ID]')
     expect(label.id(undefined)).toBeUndefined()
+  })
+})
+
+const MODELS = [
+  'gpt-4o-mini-2024-07-18 gpt-4.1-2025-04-14 gpt-5-2025-08-07 gpt-4-0125-preview gpt-3.5-turbo-16k-0613 o1-2024-12-17 o3',
+  'o4-mini-deep-research-2025-06-26 gpt-4o-realtime-preview-2024-12-17 omni-moderation-2024-09-26 gpt-oss-120b whisper-1',
+  'claude-3-5-sonnet-20241022 claude-opus-4-1-20250805 us.anthropic.claude-3-5-sonnet-20241022-v2:0 claude-haiku-4-5',
+  'global.anthropic.claude-sonnet-4-5-20250929-v1:0 amazon.titan-embed-text-v2:0 openai/gpt-4o-2024-11-20 grok-4-0709',
+  'gemini-2.0-flash-lite-preview-02-05 gemini-2.5-flash-preview-09-2025 gemini-embedding-001 imagen-3.0-generate-002',
+  'meta-llama/Llama-3.3-70B-Instruct-Turbo mistralai/mixtral-8x22b-instruct-v0.1 codestral-2501 ministral-8b-2410',
+  'qwen3-235b-a22b-instruct-2507 qwen/qwen3-coder-480b-a35b-instruct deepseek-r1-0528 deepseek-chat-v3-0324 phi-4',
+  'kimi-k2-0905-preview command-r7b-12-2024 olmo-2-1124-13b-instruct llama3.2:3b-instruct-q4_K_M falcon-180b-chat',
+].flatMap((line) => line.split(' '))
+
+describe('a model’s name', () => {
+  it.each(MODELS)('stays: %s', (name) => {
+    expect(label.model(name)).toBe(name)
+    expect(modelLabel(name)).toBe(name)
+  })
+
+  it('is a placeholder where somebody put more behind one', () => {
+    const random = seeded(11)
+    for (let round = 0; round < 150; round++)
+      for (const value of [card(random), iban(random), random.pick(ID_KINDS).make(random)])
+        // A plate is as short as a size or a date.
+        for (const start of ['gpt-4o-', 'openai/gpt-4o:'])
+          if (!/^[A-Z]{2}\d\d[A-Z]{2}\d{4}$/.test(value)) expect(label.model(start + value), value).toBe('[MODEL]')
+    for (const value of ['4111111111111111', '4111-1111-1111-1111']) expect(modelLabel(`gpt-4o-${value}`)).toBe('other')
+  })
+
+  it('stays where the operator vouches for it', () => {
+    const own = createLabeller(redactor, { ...options, models: ['acme-*'] })
+    expect(own.model('acme-chat-123456789')).toBe('acme-chat-123456789')
   })
 })
