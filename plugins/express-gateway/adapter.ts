@@ -27,7 +27,7 @@ export interface AdapterOptions {
 }
 
 /** Express Gateway mixes this function of its own into every action. */
-const OWN_KEYS = ['getCommonAuthCallback']
+export const OWN_KEYS = ['getCommonAuthCallback']
 
 export function schemaId(name: string): string {
   return `https://portcullis.dev/schemas/express-gateway/${name}.json`

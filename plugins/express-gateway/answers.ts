@@ -50,12 +50,12 @@ const EXPLANATIONS: Readonly<Record<number, readonly [Code, string]>> = {
 
 /** The gateway's own words are dropped: they may hold a stack trace or a part of the request. */
 function explain(status: number): Reject {
-  const [code, message] = EXPLANATIONS[status] ?? (status >= 500 ? UNAVAILABLE : INVALID)
+  const [code, message] = EXPLANATIONS[status] ?? (status >= 500 ? FAILED : REFUSED)
   return { type: 'reject', status, code, message }
 }
 
-const UNAVAILABLE: readonly [Code, string] = ['policy_unavailable', 'The gateway failed on this request.']
-const INVALID: readonly [Code, string] = ['invalid_request', 'The gateway refused this request.']
+const FAILED: readonly [Code, string] = ['policy_unavailable', 'The gateway failed on this request.']
+const REFUSED: readonly [Code, string] = ['invalid_request', 'The gateway refused this request.']
 
 function write(response: EgResponse, reply: Reply): void {
   response.statusCode = reply.status

@@ -8,7 +8,7 @@ import type { Logger } from '../../policies/policy.ts'
 import { defineFields } from '../../policies/schema/fields.ts'
 import { toJsonSchema } from '../../policies/schema/json-schema.ts'
 import { parseConfig } from '../../policies/schema/parse.ts'
-import { schemaId } from './adapter.ts'
+import { OWN_KEYS, schemaId } from './adapter.ts'
 import { answer } from './answers.ts'
 import { checkPipelines } from './check.ts'
 import type { EgConfig, EgPolicy, EgRequest } from './eg.ts'
@@ -18,7 +18,6 @@ import { passageOf } from './passage.ts'
 import { pathAt, sitesOf } from './site.ts'
 
 const NAME = 'llm-key'
-const OWN_KEYS = ['getCommonAuthCallback']
 
 const fields = defineFields({
   header: {

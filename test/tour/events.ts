@@ -1,7 +1,6 @@
 /** What the policy says about its decisions, as monitoring would hear it. */
 
-import { subscribe } from 'node:diagnostics_channel'
-import type { DecisionEvent, SettleEvent } from '../../policies/telemetry.ts'
+import { type DecisionEvent, listen, type SettleEvent } from '../../policies/telemetry.ts'
 
 export interface Heard {
   readonly decisions: DecisionEvent[]
@@ -9,11 +8,11 @@ export interface Heard {
   clear(): void
 }
 
-export function listen(): Heard {
+export function hear(): Heard {
   const decisions: DecisionEvent[] = []
   const settlements: SettleEvent[] = []
-  subscribe('portcullis:decision', (event) => void decisions.push(event as DecisionEvent))
-  subscribe('portcullis:settle', (event) => void settlements.push(event as SettleEvent))
+  listen('decision', (event) => void decisions.push(event))
+  listen('settle', (event) => void settlements.push(event))
   return {
     decisions,
     settlements,

@@ -1,6 +1,6 @@
 /** `npm start`: the pack at work, with nothing installed but Node. `-- --once` leaves after the tour. */
 
-import { listen } from './events.ts'
+import { hear } from './events.ts'
 import { CannotStart, type House, openHouse } from './house.ts'
 import { createScreen, number, type Screen } from './screen.ts'
 import { TIERS } from './tiers.ts'
@@ -23,7 +23,7 @@ async function main(options: readonly string[]): Promise<number> {
   const unknown = options.filter((option) => option !== '--once')
   if (unknown.length > 0) throw new CannotStart(`Unknown option ${unknown[0]}\n${USAGE}`)
   const house = await openHouse(portOf(process.env.PORT), (line) => console.error(line))
-  const heard = listen()
+  const heard = hear()
   introduce(screen, house)
   const onInterrupt = (): void => void house.stop().then(() => process.exit(130))
   process.once('SIGINT', onInterrupt)

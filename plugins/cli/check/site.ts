@@ -59,7 +59,7 @@ export function createSite(config: KongConfig, { allRoutes, ...rest }: SiteOptio
   if (all.length * (special.size + 1) > MAX_VIEWS)
     throw new PortcullisError(
       'too_large',
-      `${all.length} routes for ${special.size} consumers with plugins of their own`,
+      `${all.length} routes for ${special.size} consumers with plugins of their own are more than can be judged at once: name fewer files`,
     )
   const routes = all
     .map((route): RouteView => {

@@ -3,8 +3,8 @@ import { request } from 'node:http'
 import { describe, expect, it, vi } from 'vitest'
 import type { AuditRecord } from '../../../policies/audit/index.ts'
 import { createAuditFile } from './support/audit.ts'
-import { createSpy } from './support/spy.ts'
-import { ask, CHAT, LIMIT, PROXY, setStage } from './support/stage.ts'
+import { createHesitant, createSpy } from './support/spy.ts'
+import { ask, CHAT, LIMIT, nextClientGone, PROXY, setStage } from './support/stage.ts'
 
 const KEY = { 'llm-key': null }
 const AUTH = { 'key-auth': null }
@@ -116,23 +116,15 @@ describe('the audit log of a pipeline', () => {
 
   it('has a record of a client who left while a policy was still deciding', async () => {
     const audit = createAuditFile()
-    let decide = (): void => {}
-    const asked = new Promise<void>((resolve) => {
-      decide = resolve
-    })
-    const spy = createSpy({
-      async decide(_, reservation) {
-        await asked
-        return { type: 'pass', reservation }
-      },
-    })
+    const { spy, decide } = createHesitant()
     const stage = await setStage({ extra: [spy.policy], policies: [audit.step, { 'llm-spy': null }, PROXY] })
     const stop = new AbortController()
+    const gone = nextClientGone(stage)
     const pending = ask(stage, { key: undefined, signal: stop.signal })
     pending.catch(() => undefined)
     await vi.waitFor(() => expect(spy.seen).toHaveLength(1), SOON)
     stop.abort()
-    await new Promise((resolve) => setTimeout(resolve, 50))
+    await gone
     decide()
     const [record] = await audit.records(1)
     expect(record).toMatchObject({ 'portcullis.ended': 'not_forwarded', 'gen_ai.request.model': 'gpt-4o-mini' })

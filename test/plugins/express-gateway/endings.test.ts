@@ -4,8 +4,8 @@ import { type AddressInfo, connect } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import type { TapPlan } from '../../../policies/llm/tap.ts'
-import { createSpy, type Spy } from './support/spy.ts'
-import { ask, CHAT, LIMIT, PROXY, type Stage, type StageOptions, setStage } from './support/stage.ts'
+import { createHesitant, createSpy, type Spy } from './support/spy.ts'
+import { ask, CHAT, LIMIT, nextClientGone, PROXY, type Stage, type StageOptions, setStage } from './support/stage.ts'
 
 const SPY = { 'llm-spy': null }
 const TAP: TapPlan = { protocol: 'openai-chat', stream: true, withholdUsage: false }
@@ -93,23 +93,15 @@ describe('settles exactly once', () => {
   })
 
   it('a client who leaves while the policy still decides: nothing is forwarded', async () => {
-    let decide = (): void => {}
-    const asked = new Promise<void>((resolve) => {
-      decide = resolve
-    })
-    const spy = createSpy({
-      async decide(_, reservation) {
-        await asked
-        return { type: 'pass', reservation }
-      },
-    })
+    const { spy, decide } = createHesitant()
     const stage = await spied(spy)
     const stop = new AbortController()
+    const gone = nextClientGone(stage)
     const pending = ask(stage, { key: undefined, signal: stop.signal })
     pending.catch(() => {})
     await vi.waitFor(() => expect(spy.seen).toHaveLength(1), SOON)
     stop.abort()
-    await sleep(50)
+    await gone
     decide()
     expect(await settledOnce(spy)).toEqual({ ended: 'not_forwarded' })
     expect(stage.model.requests).toEqual([])

@@ -20,6 +20,21 @@ export interface Spy {
   readonly settled: { readonly id: string; readonly outcome: Outcome }[]
 }
 
+/** A spy that lets a request pass, but not before it is told to. */
+export function createHesitant(): { readonly spy: Spy; decide(): void } {
+  let decide = (): void => {}
+  const told = new Promise<void>((resolve) => {
+    decide = resolve
+  })
+  const spy = createSpy({
+    async decide(_, reservation) {
+      await told
+      return { type: 'pass', reservation }
+    },
+  })
+  return { spy, decide }
+}
+
 export interface SpyOptions {
   readonly name?: string
   readonly maxBodyBytes?: number

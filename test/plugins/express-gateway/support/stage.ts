@@ -61,6 +61,13 @@ export async function setStage(options: StageOptions = {}): Promise<Stage> {
   return { gateway, model }
 }
 
+/** Resolves once the gateway knows that the client of its next request has left. */
+export function nextClientGone({ gateway }: Stage): Promise<void> {
+  return new Promise((resolve) => {
+    gateway.server.once('request', (_, response) => response.once('close', resolve))
+  })
+}
+
 export const PROXY = { proxy: { action: { serviceEndpoint: 'model' } } }
 export const LIMIT = { 'llm-token-limit': { action: TEN_THOUSAND } }
 
