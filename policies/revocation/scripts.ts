@@ -7,19 +7,16 @@ import { createHash } from 'node:crypto'
 import type { Script } from '../stores/redis/scripts.ts'
 
 /**
- * Epoch milliseconds by Redis's own clock, and the removal of what has expired by it. Serials begin at the time: one that
- * starts again after Redis lost its data is still ahead of what every node has seen.
+ * Epoch milliseconds by Redis's own clock, and the removal of what has expired by it. Serials keep up with the time: what
+ * comes after Redis lost its data, or some of it to a replica that took over, is still ahead of what every node has seen.
  */
 const EXPIRE = `
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 local function note(key)
-  local serial = redis.call('INCR', KEYS[3])
-  if serial == 1 then
-    serial = now
-    redis.call('SET', KEYS[3], string.format('%.0f', serial))
-  end
+  local serial = math.max(tonumber(redis.call('GET', KEYS[3]) or '0') + 1, now)
+  redis.call('SET', KEYS[3], string.format('%.0f', serial))
   redis.call('ZADD', KEYS[2], serial, key)
 end
 

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { PortcullisError } from '../../../policies/errors.ts'
 import type { Revocation, RevocationKey, RevocationStore } from '../../../policies/revocation/index.ts'
 import { haveRedisServer } from '../../support/redis/backends.ts'
-import { type RedisServer, startRedis } from '../../support/redis/server.ts'
+import { type RedisServer, sleep, startRedis } from '../../support/redis/server.ts'
 import { HOUR, memoryStore, redisStore } from './support.ts'
 
 const at = Date.now()
@@ -118,6 +118,24 @@ describe.skipIf(!haveRedisServer('revocations'))('in Redis', () => {
     await store.revoke(revocation({ kind: 'sub', value: 'ada' }))
     for (const seen of [cursor, after.cursor])
       expect((await store.changes(seen)).revoked).toEqual([revocation({ kind: 'sub', value: 'ada' })])
+  })
+
+  it('reaches a node that had seen more than the replica that took over', async () => {
+    const where = config()
+    const store = redisStore(where)
+    const client = redis.client()
+    const names = ['entries', 'log', 'serial', 'expiry'].map((name) => `${where.key_prefix}{revoked}:${name}`)
+    await store.revoke(revocation(TOKEN))
+    const replicated = await Promise.all(names.map((name) => client.dumpBuffer(name)))
+    await store.revoke(revocation({ kind: 'sub', value: 'lost' }))
+    const { cursor } = await store.changes(undefined)
+    await client.del(...names)
+    for (const [index, dump] of replicated.entries())
+      if (dump !== null) await client.restore(names[index] ?? '', 0, dump, 'REPLACE')
+    await sleep(2)
+    await store.revoke(revocation({ kind: 'sub', value: 'new' }))
+    const { revoked } = await store.changes(cursor)
+    expect(revoked).toContainEqual(revocation({ kind: 'sub', value: 'new' }))
   })
 
   it('refuses what is no revocation', async () => {
