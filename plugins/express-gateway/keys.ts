@@ -1,5 +1,7 @@
 /** Where clients put their keys, and how to take them out of a request again. */
 
+import type { ClientRequest } from 'node:http'
+import type { Readable } from 'node:stream'
 import type { EgRequest } from './eg.ts'
 
 export interface CredentialNames {
@@ -64,6 +66,23 @@ export function removeCredentials(request: EgRequest, names: CredentialNames): v
   for (const name of names.headers) delete request.headers[name]
   if (request.url !== undefined) request.url = withoutParameters(request.url, names.query)
   request.originalUrl = withoutParameters(request.originalUrl, names.query)
+}
+
+/** A stream that the proxy may pipe upstream by itself: then the head that it goes with loses the client's credentials. */
+export function withoutCredentials(stream: Readable, request: EgRequest, names: CredentialNames): Readable {
+  const pipe = stream.pipe.bind(stream)
+  stream.pipe = ((destination: ClientRequest) => {
+    const claims = isNobody(request) ? ['eg-consumer-id'] : []
+    for (const name of [...names.headers, ...claims])
+      if (destination.getHeader(name) === request.headers[name]) destination.removeHeader(name)
+    return pipe(destination)
+  }) as unknown as Readable['pipe']
+  return stream
+}
+
+/** Then `eg-consumer-id` is the client's own claim to be somebody; else the auth policy wrote it. */
+export function isNobody({ user }: EgRequest): boolean {
+  return user === undefined || user === null
 }
 
 export const KEY_PLACES: CredentialNames = { headers: KEY_HEADERS, query: KEY_QUERY }

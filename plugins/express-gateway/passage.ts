@@ -21,7 +21,7 @@ import { answer, convertErrors, protocolOf } from './answers.ts'
 import { createRequestBody } from './body.ts'
 import type { EgContext, EgRequest, EgResponse } from './eg.ts'
 import { UNAVAILABLE } from './fault.ts'
-import { type CredentialNames, removeCredentials } from './keys.ts'
+import { type CredentialNames, isNobody, removeCredentials, withoutCredentials } from './keys.ts'
 import { createUpstreamCall } from './upstream-call.ts'
 import { withoutOrigin, withoutQuery } from './upstream-path.ts'
 
@@ -276,23 +276,6 @@ function editHeaders({ headers }: EgRequest, { removeHeaders = [], setHeaders = 
 function heldBy(verdict: Verdict | Reject): readonly Reservation[] {
   if (verdict.type === 'pass') return verdict.reservations
   return 'givenBack' in verdict ? (verdict.givenBack ?? []) : []
-}
-
-/** A stream that the proxy may pipe upstream by itself: then the head that it goes with loses the client's credentials. */
-function withoutCredentials(stream: Readable, request: EgRequest, names: CredentialNames): Readable {
-  const pipe = stream.pipe.bind(stream)
-  stream.pipe = ((destination: ClientRequest) => {
-    const claims = isNobody(request) ? ['eg-consumer-id'] : []
-    for (const name of [...names.headers, ...claims])
-      if (destination.getHeader(name) === request.headers[name]) destination.removeHeader(name)
-    return pipe(destination)
-  }) as unknown as Readable['pipe']
-  return stream
-}
-
-/** Then `eg-consumer-id` is the client's own claim to be somebody; else the auth policy wrote it. */
-function isNobody({ user }: EgRequest): boolean {
-  return user === undefined || user === null
 }
 
 /** The client's own id when it can do no harm in a log, else the gateway's. */
