@@ -17,6 +17,8 @@ export interface Refusal {
   /** The policy inside the plugin; absent when it is the plugin's own. */
   readonly policy?: string
   readonly code: string
+  /** Set by a companion that refused because no plugin had decided. */
+  readonly undecided?: true
   /** Name of the limit or scope behind it. */
   readonly rule?: string
   /** JSON text of reservations that were given back, for the plugin's own log phase. Opaque to Lua. */

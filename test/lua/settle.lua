@@ -301,6 +301,34 @@ check.case("tells of whom it never heard although nothing else ended, and again 
   check.equal(seen.messages[2].unheard[1].plugins[1], "q")
 end)
 
+check.case("tells a plugin that may watch of the end of a request that nobody decided on, and nothing that it said", function()
+  local seen = server({ OK, unknown(1), OK })
+  local socket = kong.configuration.pluginservers[2].socket
+  kong.configuration.pluginservers[3] = { name = "llm-gateway", socket = socket }
+  settle.take_over(ended(), REPORT)
+  seen.fire()
+  local log = { [0] = 4, { name = "p" }, CONF, { name = "llm-gateway" }, { __plugin_id = "id-2", limit = 7 } }
+  local entries = ended({}, log)
+  local shared = kong.ctx.shared
+  shared.portcullis_p = entries[1]
+  local watchers = settle.disown(shared, { p = "portcullis_p", ["llm-gateway"] = "portcullis_llm_gateway" })
+  check.equal(#watchers, 1)
+  entries[2] = watchers[1]
+  check.equal(settle.take_over(entries, { version = 1, status = 503 }, { code = "policy_unavailable" }), true)
+  check.equal(log[3].name, "llm-edge")
+  seen.fire()
+  check.equal(json.encode(seen.messages[2].unheard), '[{"plugins":["llm-gateway"],"request":"r-1"}]')
+  check.equal(json.encode(seen.messages[2].ended[1].plugins), '["p","id-1","llm-gateway","id-2"]')
+  local record = seen.messages[3].records[2]
+  check.equal(record.plugin .. record.plugin_id, "llm-gatewayid-2")
+  check.equal(record.reservations, nil)
+  check.equal(#record.seen.entries, 1)
+  check.equal(record.seen.entries[1].plugin, "p")
+  check.equal(record.seen.refusal.code, "policy_unavailable")
+  check.equal(record.seen.data.request.id, "r-1")
+  check.equal(json.decode(seen.messages[3].configs[2].config).limit, 7)
+end)
+
 check.case("finds the record that a server does not know behind those that it is told of otherwise", function()
   local seen = server({ OK, unknown(1), OK })
   settle.take_over(ended(), REPORT)

@@ -194,14 +194,14 @@ end
 --- Of each entry what an observer reads: `EndedEntry` of plugins/kong/ending.ts.
 local function parts_of(entries)
   local parts = {}
-  for i, entry in ipairs(entries) do
-    parts[i] = {
+  for _, entry in ipairs(entries) do
+    parts[#parts + 1] = not entry.unheard and {
       plugin = entry.mark.plugin, protocol = entry.protocol, reservations = entry.reservations,
       would_reject = entry.would_reject, rule = entry.rule, verdicts = entry.verdicts, claims = entry.claims,
       identity = entry.identity,
-    }
+    } or nil
   end
-  return parts
+  return parts[1] and parts
 end
 
 function LlmEdge.log()
@@ -216,10 +216,14 @@ function LlmEdge.log()
   end
   local ok, taken, refusal = true, false, shared.portcullis_refusal
   -- Before the rest of the request is over for the server.
-  if refusal and refusal.code == "policy_unavailable" and shared.portcullis_facts then
-    local told, fault = pcall(settle.disown, shared, direct.ENTRY_OF)
+  if refusal and refusal.undecided and shared.portcullis_facts then
+    local told, watchers = pcall(settle.disown, shared, direct.ENTRY_OF)
     if not told then
-      complain("llm-edge", "what was decided too late is not given back: ", fault)
+      complain("llm-edge", "what was decided too late is not given back: ", watchers)
+    end
+    for i = 1, told and #watchers or 0 do
+      entries = entries or {}
+      entries[#entries + 1] = watchers[i]
     end
   end
   if entries then

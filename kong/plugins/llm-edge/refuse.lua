@@ -31,7 +31,8 @@ end
 --- Ends the request: no later plugin runs, the upstream is not contacted. Whoever watches learns which plugin did it.
 return function(plugin, code, message)
   local request_id = ngx.var.kong_request_id
-  kong.ctx.shared.portcullis_refusal = { version = 1, plugin = plugin, code = code }
+  local undecided = code == "policy_unavailable" or nil
+  kong.ctx.shared.portcullis_refusal = { version = 1, plugin = plugin, code = code, undecided = undecided }
   return kong.response.exit(CODES[code][1], cjson.encode(error_body(code, message, request_id)), {
     ["content-type"] = "application/json",
     ["cache-control"] = "no-store",

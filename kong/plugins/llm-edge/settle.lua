@@ -17,6 +17,8 @@ local queues = {}
 local MAX_UNHEARD = 5000
 --- Bytes of one of those, about.
 local UNHEARD_BYTES = 300
+--- Plugins that may watch how requests end.
+local WATCHERS = { ["llm-audit-log"] = true, ["llm-gateway"] = true }
 
 local function socket_of(name)
   for _, server in ipairs(kong.configuration.pluginservers or {}) do
@@ -51,10 +53,13 @@ end
 -- plugins/kong/adapter/observe.ts), and what every plugin said. Its own reservations are in the record already.
 local function seen_of(name, item)
   local facts, told, entries = item.facts, item.told, setmetatable({}, cjson.array_mt)
-  for i, entry in ipairs(item.entries) do
-    entries[i] = members(entry, "would_reject", "rule", "verdicts", "claims", "identity") or {}
-    entries[i].plugin = entry.mark.plugin
-    entries[i].reservations = entry.mark.plugin ~= name and entry.reservations or nil
+  for _, entry in ipairs(item.entries) do
+    if not entry.unheard then
+      local said = members(entry, "would_reject", "rule", "verdicts", "claims", "identity") or {}
+      said.plugin = entry.mark.plugin
+      said.reservations = entry.mark.plugin ~= name and entry.reservations or nil
+      entries[#entries + 1] = said
+    end
   end
   return {
     refusal = told.refusal,
@@ -276,9 +281,10 @@ local function add(queue, item)
 end
 
 --- Of a request that was refused because nobody decided: tells the server which plugins of the pack left no entry. An answer
--- that no one got may have let the request through, and holds what only this gives back.
+-- that no one got may have let the request through, and holds what only this gives back. Returns entries for those that are
+-- to be told of the end all the same, for `take_over`: Kong's own log phase tells a server that is not there but once.
 function _M.disown(shared, entry_keys)
-  local queue, by_socket = (ngx.ctx.plugins or {}).log or {}, {}
+  local queue, by_socket, watchers = (ngx.ctx.plugins or {}).log or {}, {}, {}
   for i = 2, queue[0] or 0, 2 do
     local name = queue[i - 1].name
     local key = entry_keys[name]
@@ -286,6 +292,10 @@ function _M.disown(shared, entry_keys)
     if socket and queues[socket] and not (type(entry) == "table" and entry.mark) then
       local names = by_socket[socket] or {}
       names[#names + 1], by_socket[socket] = name, names
+      if WATCHERS[name] then
+        local mark = { plugin = name, plugin_id = queue[i].__plugin_id }
+        watchers[#watchers + 1] = { mark = mark, batch = true, observes = true, unheard = true }
+      end
     end
   end
   for socket, names in pairs(by_socket) do
@@ -294,6 +304,7 @@ function _M.disown(shared, entry_keys)
       add(waiting, { unheard = { request = shared.portcullis_facts.request_id, plugins = names }, bytes = UNHEARD_BYTES })
     end
   end
+  return watchers
 end
 
 --- Settles a request in Kong's stead, and keeps Kong from running its plugins' log phases for it. Returns false, and leaves

@@ -4,7 +4,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import { PortcullisError } from '../../../policies/errors.ts'
 import type { Pipeline } from '../../../policies/pipeline.ts'
 import { publish } from '../../../policies/telemetry.ts'
-import { endingOf, loggedOf, loggedOfFacts, readTimes } from '../adapter/observe.ts'
+import { type EndedRequest, endingOf, loggedOf, loggedOfFacts, readTimes } from '../adapter/observe.ts'
 import { outcomeSeen } from '../adapter/settle.ts'
 import { readEnding, readRefusal } from '../ending.ts'
 import type { Host } from '../host.ts'
@@ -129,7 +129,7 @@ async function settleKept({ kept, entry, end }: Kept, pipeline: Pipeline, host: 
   const ending = { report, refusal: readRefusal(end.refusal), entries: kept.entries }
   const times = readTimes(end.started_at, end.duration, end.upstream)
   const logged = loggedOfFacts(kept.facts, times, report.status)
-  tell({ ending, logged, outcome, reservations: entry.reservations }, pipeline, host)
+  tell(entry.plugin, { ending, logged, outcome, reservations: entry.reservations }, pipeline, host)
 }
 
 /** Of one plugin, with everything that is needed to settle it. */
@@ -148,16 +148,18 @@ async function settleRecord({ plugin, entry, seen }: BatchRecord, pipeline: Pipe
   await pipeline.settle(reservations, outcome)
   if (seen === undefined || !pipeline.observes) return
   const ending = readEnding({ version: CONTRACT_VERSION, report, refusal: seen.refusal, entries: seen.entries })
-  if (ending !== undefined) tell({ ending, logged: loggedOf(seen.data), outcome, reservations }, pipeline, host)
+  if (ending !== undefined) tell(plugin, { ending, logged: loggedOf(seen.data), outcome, reservations }, pipeline, host)
 }
 
 const NO_ENTRY = { report: undefined, protocol: undefined, reservations: [] }
 
 /** Once: a batch may come twice. */
-function tell(ended: Parameters<typeof endingOf>[0], pipeline: Pipeline, { told, deps }: Host): void {
-  const [first] = ended.reservations
-  if (first !== undefined && told.has(first.id)) return
-  if (first !== undefined) told.add(first.id, deps.clock.monotonic())
+function tell(plugin: string, ended: EndedRequest, pipeline: Pipeline, { told, deps }: Host): void {
+  // Of a request that the plugin never let through it holds nothing.
+  const { requestId } = ended.logged
+  const id = ended.reservations[0]?.id ?? (requestId === undefined ? undefined : `${plugin} ${requestId}`)
+  if (id !== undefined && told.has(id)) return
+  if (id !== undefined) told.add(id, deps.clock.monotonic())
   pipeline.observe(endingOf(ended))
 }
 

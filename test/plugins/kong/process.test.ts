@@ -440,6 +440,30 @@ describe('settlements that llm-edge sends in a batch', () => {
     expect(whole).toEqual({ ...rest, 'portcullis.content.request.dropped': 'lost' })
   })
 
+  test('tell who watches once of a request that nobody decided on', async () => {
+    await start()
+    const path = join(directory, 'audit.ndjson')
+    const config = JSON.stringify({ __plugin_id: 'a', sinks: [{ type: 'file', path, flush_ms: 0 }] })
+    const report = { version: 1, status: 503, source: 'exit', contacted: false, completed: true } as const
+    const refusal = { version: 1, plugin: 'llm-guard', code: 'policy_unavailable', undecided: true }
+    const seenOf = (id: string) => ({
+      data: { request: { id, method: 'POST' }, upstream_uri: '/v1/chat/completions', response: { status: 503 } },
+      entries: [],
+      refusal,
+    })
+    const recordsOf = (id: string) => [
+      { plugin: 'llm-audit-log', plugin_id: 'a', reservations: undefined, report, seen: seenOf(id) },
+    ]
+    const configs = [{ plugin: 'llm-audit-log', config }]
+    for (const id of ['one', 'one', 'two'])
+      expect(await settle({ records: recordsOf(id), configs })).toEqual({ error: null, result: { unknown: [] } })
+    const lines = () => (existsSync(path) ? readFileSync(path, 'utf8').trim().split('\n').filter(Boolean) : [])
+    await until(() => lines().length >= 2)
+    expect(lines().map((line) => JSON.parse(line) as object)).toMatchObject(
+      ['one', 'two'].map((id) => ({ 'portcullis.request.id': id, 'portcullis.code': 'policy_unavailable' })),
+    )
+  })
+
   test.each([
     'no JSON',
     '[]',
