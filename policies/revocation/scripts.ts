@@ -15,8 +15,11 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 local function note(key)
-  local serial = math.max(tonumber(redis.call('GET', KEYS[3]) or '0') + 1, now)
-  redis.call('SET', KEYS[3], string.format('%.0f', serial))
+  local serial = redis.call('INCR', KEYS[3])
+  if serial < now then
+    serial = now
+    redis.call('SET', KEYS[3], string.format('%.0f', serial))
+  end
   redis.call('ZADD', KEYS[2], serial, key)
 end
 

@@ -123,8 +123,8 @@ describe('a model’s name', () => {
   it('is a placeholder where somebody put more behind one', () => {
     const random = seeded(11)
     for (let round = 0; round < 150; round++)
+      // A plate is as short as a size or a date.
       for (const value of [card(random), iban(random), random.pick(ID_KINDS).make(random)])
-        // A plate is as short as a size or a date.
         for (const start of ['gpt-4o-', 'openai/gpt-4o:'])
           if (!/^[A-Z]{2}\d\d[A-Z]{2}\d{4}$/.test(value)) expect(label.model(start + value), value).toBe('[MODEL]')
     for (const value of ['4111111111111111', '4111-1111-1111-1111']) expect(modelLabel(`gpt-4o-${value}`)).toBe('other')
