@@ -363,6 +363,26 @@ check.case("a broken plan or header breaks no reply", function()
   check.equal(#seen.logs, 1)
 end)
 
+check.case("lets nobody find the process of a plugin server who does not ask for it", function()
+  request({})
+  local first, later = { name = "first", proc = "a handle" }, { name = "later" }
+  local other = setmetatable({ proc = "its own" }, {})
+  kong.configuration = { pluginservers = { first, later, other } }
+  for _ = 1, 2 do
+    llm_edge:init_worker()
+  end
+  later.proc, later.protocol = "another handle", "MsgPack:1"
+  check.equal(first.proc, "a handle")
+  check.equal(later.proc, "another handle")
+  check.equal(rawget(first, "proc"), nil)
+  check.equal(rawget(later, "proc"), nil)
+  check.equal(rawget(later, "protocol"), "MsgPack:1")
+  check.equal(later.start_command, nil)
+  later.proc = nil
+  check.equal(later.proc, nil)
+  check.equal(rawget(other, "proc"), "its own")
+end)
+
 check.case("leaves a Kong that is made otherwise to its own way", function()
   local seen = request({})
   kong.db = {}

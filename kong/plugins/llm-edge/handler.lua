@@ -9,6 +9,7 @@ local refuse = require "kong.plugins.llm-edge.refuse"
 local settle = require "kong.plugins.llm-edge.settle"
 local tap = require "kong.plugins.llm-edge.tap"
 local tell_failure = require "kong.plugins.llm-edge.upstream-failure"
+local whole_admin_api = require "kong.plugins.llm-edge.whole-admin-api"
 
 local MAX_PLANS = 100
 
@@ -31,6 +32,10 @@ function LlmEdge.init_worker()
   local ok, fault = pcall(direct.install)
   if not ok then
     ngx.log(ngx.ERR, "llm-edge leaves plugins to Kong's own way: ", fault)
+  end
+  ok, fault = pcall(whole_admin_api)
+  if not ok then
+    ngx.log(ngx.ERR, "llm-edge leaves the Admin API as it is: ", fault)
   end
 end
 

@@ -50,14 +50,14 @@ export async function readAdminApi(admin: AdminApi, places: Places): Promise<Kon
 /** The settings with which the node that answers was started, or why they are not to be known. */
 export type Settings = { readonly environment: Environment } | { readonly whyUnknown: string }
 
-/** Kong 3.9 answers 500 as long as it runs a plugin server itself. @throws as {@link readAdminApi} does. */
+/** Kong 3.9 without llm-edge answers 500 as long as it runs a plugin server itself. @throws as {@link readAdminApi} does. */
 export async function readSettings(admin: AdminApi): Promise<Settings> {
   const base = baseOf(admin.url)
   const reply = await get(base, '', admin.headers)
   const configuration = memberAt(parsed(await bounded(reply, '')), 'configuration')
   if (!reply.ok || !isRaw(configuration))
     return {
-      whyUnknown: `the Admin API does not tell the variables of Kong (GET / is ${reply.status}, as it is in Kong 3.9 with a plugin server that Kong started)`,
+      whyUnknown: `the Admin API does not tell the variables of Kong (GET / is ${reply.status}, as it is in Kong 3.9 with a plugin server that Kong started, and without llm-edge)`,
     }
   if (configuration.role === 'control_plane')
     return { whyUnknown: 'a control plane does not know the variables of the data planes' }
