@@ -1,6 +1,7 @@
 /** Who calls: what Express Gateway's auth policies proved, looked up rather than taken from headers. */
 
 import { createHash, timingSafeEqual } from 'node:crypto'
+import { isIPv4, isIPv6, SocketAddress } from 'node:net'
 import type { Caller, Consumer, Credential } from '../../policies/policy.ts'
 import type { EgCredential, EgRequest, EgServices } from './eg.ts'
 import { asList, asRecord, isRecord, type PipelineConfig } from './pipelines.ts'
@@ -60,7 +61,7 @@ export interface CallerSources {
 }
 
 export async function callerOf(request: EgRequest, sources: CallerSources): Promise<Caller> {
-  const address = request.ip ?? request.socket.remoteAddress ?? ''
+  const address = plainAddress(request.ip ?? request.socket.remoteAddress ?? '')
   // Only what an auth policy left. The header `eg-consumer-id` is whatever a client sends on an open pipeline.
   const { user } = request
   if (!isRecord(user)) return { address }
@@ -68,6 +69,16 @@ export async function callerOf(request: EgRequest, sources: CallerSources): Prom
   if (byKey !== undefined) return { consumer: consumerOf(user), credential: byKey, address }
   if (sources.mayHoldClaims) return { claims: user, address }
   return { consumer: consumerOf(user), credential: tokenCredential(user), address }
+}
+
+const MAPPED = '::ffff:'
+
+/** A socket that listens for IPv6 as well writes an IPv4 caller as ::ffff:192.0.2.1. */
+function plainAddress(address: string): string {
+  if (!/^[0:]+:ffff:[^%]+$/i.test(address) || !isIPv6(address)) return address
+  const canonical = new SocketAddress({ address, family: 'ipv6' }).address
+  const rest = canonical.slice(MAPPED.length)
+  return canonical.startsWith(MAPPED) && isIPv4(rest) ? rest : address
 }
 
 /**
