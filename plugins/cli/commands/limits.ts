@@ -42,7 +42,8 @@ export const addLimits: AddCommands = (program, io, finish) => {
       return found
     })
     if (options.json) io.out(asJson({ caller, reset: counters.map(asData) }))
-    else if (counters.length > 0) io.out(`Forgotten:\n${asTable(counters)}`)
+    else if (counters.length > 0)
+      io.out(`Nothing of this counts any more; it is what had been used until now:\n${asTable(counters)}`)
     if (counters.length > 0) return
     io.err(nothing(caller, options))
     finish(EXIT.findings)

@@ -178,7 +178,9 @@ describe.skipIf(!haveRedisServer('portcullis limits'))('portcullis limits', { ti
     await use(opened, ...both)
     const one = await portcullis(['reset', 'alice', '--rule', 'tokens', ...redis])
     expect([one.code, one.err]).toEqual([EXIT.ok, ''])
-    expect(one.out).toMatch(/^Forgotten:\nRULE .*\ntokens .* 800 /)
+    expect(one.out).toMatch(
+      /^Nothing of this counts any more; it is what had been used until now:\nRULE .*\ntokens .* 800 /,
+    )
     expect((await shown('alice')).map(({ rule }) => rule)).toEqual(['calls'])
     await use(opened, ...both)
     const all = await portcullis(['reset', 'alice', '--json', ...redis])
