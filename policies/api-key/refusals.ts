@@ -29,7 +29,7 @@ export function createKeyRefusals(realm: string): KeyRefusals {
     unknown_age: refusal('key_expired', 'Nobody can tell how old the API key is: have it rotated.'),
   } as const
   return {
-    missing: refusal('invalid_key', 'The request carries no API key.'),
+    missing: refusal('invalid_key', 'The request carries no API key that is known here.'),
     several: refusal('invalid_key', 'The request carries two different API keys.'),
     wrong: refusal('invalid_key', 'The API key is unknown.'),
     revoked: refusal('key_revoked', 'The API key was revoked.'),

@@ -159,7 +159,7 @@ describe('a wrong key', () => {
     const { refused } = setUp(OWN)
     const jwt = 'eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln'
     for (const headers of [{}, { authorization: '' }, { authorization: `Bearer ${jwt}` }])
-      expect((await refused({ headers })).message).toBe('The request carries no API key.')
+      expect((await refused({ headers })).message).toBe('The request carries no API key that is known here.')
     const { passed, refused: strictly } = setUp({ ...OWN, on_missing_key: 'pass' })
     expect(await passed({ headers: { authorization: `Bearer ${jwt}` } })).toEqual({ type: 'pass' })
     expect((await strictly(bearer('sk-other'))).code).toBe('invalid_key')
