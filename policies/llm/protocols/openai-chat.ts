@@ -7,10 +7,10 @@ import { mayHideReasoning } from '../models.ts'
 import type { InputContent, LlmCall, Operation, Protocol } from '../protocol.ts'
 import { readOnce } from '../read-once.ts'
 import {
+  BUDGET_FIELDS,
   editOpenAi,
   hidesOutput,
   isUsageChunk,
-  LIMIT_FIELDS,
   readBudget,
   readChunkUsage,
   readModels,
@@ -30,9 +30,7 @@ const DECISIVE = decisive(
   'n',
   'best_of',
   'tools',
-  'reasoning',
-  'thinking',
-  ...LIMIT_FIELDS,
+  ...BUDGET_FIELDS,
 )
 const STREAM_OPTIONS = decisive('include_usage')
 

@@ -7,10 +7,10 @@ import { mayHideReasoning } from '../models.ts'
 import type { LlmCall, Operation, Protocol } from '../protocol.ts'
 import { readOnce } from '../read-once.ts'
 import {
+  BUDGET_FIELDS,
   editOpenAi,
   hidesOutput,
   isUsageChunk,
-  LIMIT_FIELDS,
   readBudget,
   readChunkUsage,
   readModels,
@@ -30,7 +30,7 @@ const DECISIVE = decisive(
   'stream_options',
   'n',
   'best_of',
-  ...LIMIT_FIELDS,
+  ...BUDGET_FIELDS,
 )
 const STREAM_OPTIONS = decisive('include_usage')
 

@@ -33,14 +33,38 @@ const VERTEX_OPENAPI = ['/v1', '/v1beta1'].map(
   (version) => `${version}/projects/{project}/locations/{location}/endpoints/openapi`,
 )
 
-/** Every output limit that some compatible server obeys; llama.cpp lets `n_predict` override `max_tokens`. */
-export const LIMIT_FIELDS = ['max_tokens', 'max_completion_tokens', 'max_output_tokens', 'max_new_tokens', 'n_predict']
+/**
+ * Every output limit that some compatible server obeys; llama.cpp lets `n_predict` override `max_tokens`, LiteLLM hands
+ * `num_predict` to Ollama.
+ */
+export const LIMIT_FIELDS = [
+  'max_tokens',
+  'max_completion_tokens',
+  'max_output_tokens',
+  'max_new_tokens',
+  'n_predict',
+  'num_predict',
+]
 
-/** Limits of reasoning that OpenRouter and LiteLLM pass on; beyond the others they raise what a call may produce. */
-const NESTED_LIMITS = [
+/**
+ * Limits of reasoning: DashScope and SiliconFlow, llama.cpp, vLLM, NVIDIA, what SGLang and vLLM hand to a model's template,
+ * OpenRouter and LiteLLM. Some come on top of the output limit, and without one they leave the answer unlimited.
+ */
+const REASONING_BUDGETS: readonly (readonly [string] | readonly [string, string])[] = [
+  ['thinking_budget'],
+  ['thinking_budget_tokens'],
+  ['thinking_token_budget'],
+  ['reasoning_budget'],
+  ['reasoning_budget_tokens'],
+  ['nvext', 'max_thinking_tokens'],
+  ['chat_template_kwargs', 'thinking_budget'],
+  ['chat_template_kwargs', 'reasoning_budget'],
   ['reasoning', 'max_tokens'],
   ['thinking', 'budget_tokens'],
-] as const
+]
+
+/** The members of a body that decide how much is generated. */
+export const BUDGET_FIELDS: readonly string[] = [...LIMIT_FIELDS, ...REASONING_BUDGETS.map(([outer]) => outer)]
 
 /** Recognises POST on `tail` under every base, Azure's deployments and Vertex. */
 export function recogniser(tail: string, name: OperationName, protocol: () => Protocol, azure = true) {
@@ -77,12 +101,16 @@ export function readBudget(body: JsonObject, prompts: number): { candidates: num
   const each = Math.max(readCount(body, 'n'), readCount(body, 'best_of'))
   const candidates = Math.min(each * prompts, Number.MAX_SAFE_INTEGER)
   const limits = LIMIT_FIELDS.map((field) => readLimit(body, field))
-  for (const [outer, inner] of NESTED_LIMITS) {
-    const object = body[outer]
-    if (isObject(object)) limits.push(readLimit(object, inner, `${outer}.${inner}`))
-  }
-  const declared = declaredOutput(limits, candidates)
+  const budgets = REASONING_BUDGETS.map((path) => readReasoningBudget(body, path))
+  if (declaredOutput(limits, candidates) === undefined) return { candidates }
+  const declared = declaredOutput([...limits, ...budgets], candidates)
   return declared === undefined ? { candidates } : { candidates, declaredOutput: declared }
+}
+
+function readReasoningBudget(body: JsonObject, [outer, inner]: readonly [string, string?]): number | undefined {
+  if (inner === undefined) return readLimit(body, outer)
+  const object = body[outer]
+  return isObject(object) ? readLimit(object, inner, `${outer}.${inner}`) : undefined
 }
 
 /** Whether a stream is asked for, and whether it must be told to report its usage. */
@@ -106,9 +134,9 @@ export function editOpenAi(body: JsonBody, call: LlmCall, edits: CallEdits): Uin
       if (typeof value !== 'number' || value === 0 || value > share)
         changes.push({ path: [field], json: String(share) })
     }
-    for (const path of NESTED_LIMITS) {
-      const object = body.value[path[0]]
-      if (isObject(object) && Number(object[path[1]]) > share) changes.push({ path, json: String(share) })
+    for (const path of REASONING_BUDGETS) {
+      const budget = readReasoningBudget(body.value, path)
+      if (budget !== undefined && budget > share) changes.push({ path, json: String(share) })
     }
   }
   if (edits.includeUsage === true) changes.push({ path: ['stream_options', 'include_usage'], json: 'true' })
@@ -128,6 +156,7 @@ export function hidesOutput(body: JsonObject): boolean {
   return (
     REASONING.some((field) => body[field] !== false && body[field] !== 'none' && isThere(body[field])) ||
     REASONING_SHOWN.some((field) => isThere(body[field])) ||
+    REASONING_BUDGETS.some((path) => (readReasoningBudget(body, path) ?? 0) > 0) ||
     isThere(body.audio) ||
     (Array.isArray(body.modalities) && body.modalities.some((modality) => modality !== 'text')) ||
     readCount(body, 'best_of') > readCount(body, 'n')

@@ -30,6 +30,20 @@ describe('the declared budget of a chat', () => {
     [{ max_tokens: 100, reasoning: { max_tokens: 8000 } }, 8000],
     [{ max_tokens: 100, thinking: { type: 'enabled', budget_tokens: 900 } }, 900],
     [{ max_tokens: 100, reasoning: null, thinking: true }, 100],
+    [{ max_tokens: 1, thinking_budget: 30_000 }, 30_000],
+    [{ max_tokens: 1, thinking_budget_tokens: 30_000 }, 30_000],
+    [{ max_tokens: 1, thinking_token_budget: 30_000 }, 30_000],
+    [{ max_tokens: 1, reasoning_budget: 30_000 }, 30_000],
+    [{ max_tokens: 1, reasoning_budget_tokens: 30_000 }, 30_000],
+    [{ max_tokens: 1, num_predict: 30_000 }, 30_000],
+    [{ max_tokens: 1, nvext: { max_thinking_tokens: 30_000 } }, 30_000],
+    [{ max_tokens: 1, chat_template_kwargs: { thinking_budget: 30_000 } }, 30_000],
+    [{ max_tokens: 100, thinking_budget: 0 }, 100],
+    [{ max_tokens: 100, thinking_budget: 5 }, 100],
+    // A limit of the reasoning alone leaves the answer without one.
+    [{ thinking_budget: 1 }, undefined],
+    [{ reasoning: { max_tokens: 1 } }, undefined],
+    [{ thinking: { type: 'enabled', budget_tokens: 1 } }, undefined],
     [{ max_tokens: 100, n: 3 }, 300],
     [{ max_tokens: 100, n: 3, best_of: 7 }, 700],
     [{ max_tokens: null, n: null, max_completion_tokens: 9 }, 9],
@@ -50,6 +64,8 @@ describe('the declared budget of a chat', () => {
     ['9007199254740993', 'max_tokens'],
     ['true', 'max_tokens'],
     ['[1]', 'n_predict'],
+    ['"9"', 'thinking_budget'],
+    ['1.5', 'thinking_budget_tokens'],
     ['{}', 'max_tokens'],
     ['"1"', 'n'],
     ['0', 'n'],
@@ -88,7 +104,16 @@ describe('the declared budget of a chat', () => {
   })
 
   it('is refused for spellings that some upstream would read', () => {
-    for (const key of ['Max_Tokens', 'max_toKens', 'STREAM', 'Model', 'N', 'Messages', 'maX_completion_tokenſ'])
+    for (const key of [
+      'Max_Tokens',
+      'max_toKens',
+      'STREAM',
+      'Model',
+      'N',
+      'Messages',
+      'maX_completion_tokenſ',
+      'Thinking_budget',
+    ])
       expect(refusal({ [key]: 5 }).message).toMatch(/spelled differently/)
     expect(refusal({ stream_options: { Include_usage: false } }).message).toMatch(/include_usage/)
   })
@@ -154,6 +179,8 @@ describe('hidden reasoning in a chat', () => {
     ['deepseek-r1', { include_reasoning: false }, true],
     ['qwen-3', { reasoning_format: 'hidden' }, true],
     ['qwen-3', { stream_reasoning: false }, true],
+    ['qwen-3', { thinking_budget: 100 }, true],
+    ['qwen-3', { thinking_budget: 0 }, false],
     ['qwen-3', { reasoning_format: null, include_reasoning: null }, false],
   ])('%s with %j: %s', (model, members, expected) => {
     expect(chat({ model, ...members }).reasoning).toBe(expected)
@@ -294,6 +321,14 @@ describe('editing a chat', () => {
     [
       { max_tokens: 100, reasoning: { effort: 'low', max_tokens: 90 }, thinking: { budget_tokens: 9 } },
       { max_tokens: 50, reasoning: { effort: 'low', max_tokens: 50 } },
+    ],
+    [
+      { max_tokens: 100, thinking_budget: 30_000, nvext: { max_thinking_tokens: 90, top: 1 } },
+      { max_tokens: 50, thinking_budget: 50, nvext: { max_thinking_tokens: 50, top: 1 } },
+    ],
+    [
+      { thinking_budget: 30_000, reasoning_budget: 7 },
+      { max_tokens: 50, thinking_budget: 50, reasoning_budget: 7 },
     ],
     [{ n: 4 }, { max_tokens: 12 }],
     [{ n: 4, max_tokens: 100 }, { max_tokens: 12 }],
