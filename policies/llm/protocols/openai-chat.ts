@@ -7,10 +7,11 @@ import { mayHideReasoning } from '../models.ts'
 import type { InputContent, LlmCall, Operation, Protocol } from '../protocol.ts'
 import { readOnce } from '../read-once.ts'
 import {
-  BUDGET_FIELDS,
   editOpenAi,
   hidesOutput,
   isUsageChunk,
+  LIMIT_FIELDS,
+  REASONING_FIELDS,
   readBudget,
   readChunkUsage,
   readModels,
@@ -30,7 +31,8 @@ const DECISIVE = decisive(
   'n',
   'best_of',
   'tools',
-  ...BUDGET_FIELDS,
+  ...LIMIT_FIELDS,
+  ...REASONING_FIELDS,
 )
 const STREAM_OPTIONS = decisive('include_usage')
 

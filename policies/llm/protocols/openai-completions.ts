@@ -7,10 +7,11 @@ import { mayHideReasoning } from '../models.ts'
 import type { LlmCall, Operation, Protocol } from '../protocol.ts'
 import { readOnce } from '../read-once.ts'
 import {
-  BUDGET_FIELDS,
   editOpenAi,
   hidesOutput,
   isUsageChunk,
+  LIMIT_FIELDS,
+  REASONING_FIELDS,
   readBudget,
   readChunkUsage,
   readModels,
@@ -30,7 +31,8 @@ const DECISIVE = decisive(
   'stream_options',
   'n',
   'best_of',
-  ...BUDGET_FIELDS,
+  ...LIMIT_FIELDS,
+  ...REASONING_FIELDS,
 )
 const STREAM_OPTIONS = decisive('include_usage')
 

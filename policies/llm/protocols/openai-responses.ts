@@ -1,6 +1,6 @@
 /** OpenAI's Responses API, and Azure, xAI and OpenRouter in the same shape. */
 
-import { declaredOutput, readFlag, readLimit } from '../body-fields.ts'
+import { readFlag, readLimit } from '../body-fields.ts'
 import { addText, collect, emptyInput, TOKENS_PER_MESSAGE } from '../content.ts'
 import { eventText } from '../event-text.ts'
 import { decisive, invalid, isObject, type JsonBody, type JsonObject, refuseLookalikes } from '../json.ts'
@@ -10,7 +10,7 @@ import type { CallEdits, InputContent, LlmCall, Operation, Protocol } from '../p
 import { readOnce } from '../read-once.ts'
 import { candidateShare } from '../share.ts'
 import { makeUsage, readTokens, type Usage } from '../usage.ts'
-import { hidesOutput, readModels, recogniser } from './openai.ts'
+import { declaredWith, hidesOutput, lowerReasoning, REASONING_FIELDS, readModels, recogniser } from './openai.ts'
 import { openAiErrorBody, responsesErrorEvent } from './openai-errors.ts'
 import { collectSurroundings, OPENAI_PARTS } from './openai-input.ts'
 
@@ -27,6 +27,7 @@ const DECISIVE = decisive(
   'prompt',
   'tools',
   'store',
+  ...REASONING_FIELDS,
 )
 
 const FINAL_TYPES = ['response.completed', 'response.incomplete', 'response.failed']
@@ -61,7 +62,7 @@ function read({ value: body }: JsonBody, operation: Operation): LlmCall {
   const stored = isObject(body.prompt)
   const models =
     stored && body.model === undefined && operation.model === undefined ? { model: '' } : readModels(body, operation)
-  const declared = declaredOutput([readLimit(body, 'max_output_tokens')], 1)
+  const declared = declaredWith(body, [readLimit(body, 'max_output_tokens')], 1)
   return {
     protocol: openAiResponses,
     operation: operation.name,
@@ -98,8 +99,10 @@ function edit(body: JsonBody, _call: LlmCall, edits: CallEdits): Uint8Array {
   if (edits.maxOutputTokens === undefined) return body.bytes
   const share = candidateShare(edits.maxOutputTokens, 1)
   const present = body.value.max_output_tokens
-  if (typeof present === 'number' && present !== 0 && present <= share) return body.bytes
-  return editMembers(body, [{ path: ['max_output_tokens'], json: String(share) }])
+  const changes = [...lowerReasoning(body.value, share)]
+  if (typeof present !== 'number' || present === 0 || present > share)
+    changes.push({ path: ['max_output_tokens'], json: String(share) })
+  return changes.length === 0 ? body.bytes : editMembers(body, changes)
 }
 
 function readUsage(usage: unknown): Usage | undefined {

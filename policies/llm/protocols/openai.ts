@@ -63,8 +63,8 @@ const REASONING_BUDGETS: readonly (readonly [string] | readonly [string, string]
   ['thinking', 'budget_tokens'],
 ]
 
-/** The members of a body that decide how much is generated. */
-export const BUDGET_FIELDS: readonly string[] = [...LIMIT_FIELDS, ...REASONING_BUDGETS.map(([outer]) => outer)]
+/** The members of a body that hold them. */
+export const REASONING_FIELDS: readonly string[] = REASONING_BUDGETS.map(([outer]) => outer)
 
 /** Recognises POST on `tail` under every base, Azure's deployments and Vertex. */
 export function recogniser(tail: string, name: OperationName, protocol: () => Protocol, azure = true) {
@@ -100,11 +100,30 @@ function readFallbacks(body: JsonObject): string[] {
 export function readBudget(body: JsonObject, prompts: number): { candidates: number; declaredOutput?: number } {
   const each = Math.max(readCount(body, 'n'), readCount(body, 'best_of'))
   const candidates = Math.min(each * prompts, Number.MAX_SAFE_INTEGER)
-  const limits = LIMIT_FIELDS.map((field) => readLimit(body, field))
-  const budgets = REASONING_BUDGETS.map((path) => readReasoningBudget(body, path))
-  if (declaredOutput(limits, candidates) === undefined) return { candidates }
-  const declared = declaredOutput([...limits, ...budgets], candidates)
+  const declared = declaredWith(
+    body,
+    LIMIT_FIELDS.map((field) => readLimit(body, field)),
+    candidates,
+  )
   return declared === undefined ? { candidates } : { candidates, declaredOutput: declared }
+}
+
+/** What limits of all output declare together with those of reasoning. */
+export function declaredWith(
+  body: JsonObject,
+  limits: readonly (number | undefined)[],
+  candidates: number,
+): number | undefined {
+  const budgets = REASONING_BUDGETS.map((path) => readReasoningBudget(body, path))
+  return declaredOutput(limits, candidates) && declaredOutput([...limits, ...budgets], candidates)
+}
+
+/** The edits that lower every limit of reasoning to `share`. */
+export function lowerReasoning(body: JsonObject, share: number): readonly MemberEdit[] {
+  return REASONING_BUDGETS.filter((path) => (readReasoningBudget(body, path) ?? 0) > share).map((path) => ({
+    path,
+    json: String(share),
+  }))
 }
 
 function readReasoningBudget(body: JsonObject, [outer, inner]: readonly [string, string?]): number | undefined {
@@ -134,10 +153,7 @@ export function editOpenAi(body: JsonBody, call: LlmCall, edits: CallEdits): Uin
       if (typeof value !== 'number' || value === 0 || value > share)
         changes.push({ path: [field], json: String(share) })
     }
-    for (const path of REASONING_BUDGETS) {
-      const budget = readReasoningBudget(body.value, path)
-      if (budget !== undefined && budget > share) changes.push({ path, json: String(share) })
-    }
+    changes.push(...lowerReasoning(body.value, share))
   }
   if (edits.includeUsage === true) changes.push({ path: ['stream_options', 'include_usage'], json: 'true' })
   return editMembers(body, changes)

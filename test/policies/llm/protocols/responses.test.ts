@@ -29,6 +29,8 @@ describe('a response', () => {
     expect(read({ background: true }).unmetered).toBe(true)
     expect(read({ reasoning: { effort: 'low' } }).reasoning).toBe(true)
     expect(read({ model: 'gpt-5' }).reasoning).toBe(true)
+    expect(read({ max_output_tokens: 1, reasoning: { max_tokens: 9000 } }).declaredOutput).toBe(9000)
+    expect(read({ thinking_budget: 1 }).declaredOutput).toBeUndefined()
   })
 
   it('may leave the model to a stored prompt', () => {
@@ -120,6 +122,9 @@ describe('editing a response', () => {
     expect(edit({}, 50)).toBe('{"model":"gpt-4o","input":"Hi","max_output_tokens":50}')
     expect(edit({ max_output_tokens: 90 }, 50)).toBe('{"model":"gpt-4o","input":"Hi","max_output_tokens":50}')
     expect(edit({ max_output_tokens: 20 }, 50)).toBe('{"model":"gpt-4o","input":"Hi","max_output_tokens":20}')
+    expect(edit({ max_output_tokens: 20, thinking_budget: 90 }, 50)).toBe(
+      '{"model":"gpt-4o","input":"Hi","max_output_tokens":20,"thinking_budget":50}',
+    )
     expect(edit({ max_output_tokens: null }, 50)).toBe('{"model":"gpt-4o","input":"Hi","max_output_tokens":50}')
   })
 })
