@@ -25,6 +25,8 @@ export interface HeldContent {
   take(id: string, use: (content: Content) => void): boolean
   /** Forgets content that nobody wants, made or not. */
   drop(id: string): void
+  /** The request of this content went nowhere: forgets it unless it is taken soon. */
+  expire(id: string): void
   /** How much there is, made or not. */
   readonly size: number
   /** For the next `ms`, content that is not here may still come from another process, and is waited for. */
@@ -63,8 +65,8 @@ interface Entry {
   content: Content
   /** Who waits for it. */
   use: Use | undefined
-  /** Whether it came from another process: its request may end where nobody asks for it any more. */
-  readonly adopted: boolean
+  /** When it is forgotten because perhaps nobody will ever ask for it; undefined while somebody will. */
+  until: number | undefined
 }
 
 type Use = (content: Content) => void
@@ -72,6 +74,8 @@ type Use = (content: Content) => void
 const MOST_BYTES = 67_108_864
 /** Longer than nearly every request; whose ending never comes, such as that of a killed worker, is over by then. */
 const PATIENCE_MS = 3_600_000
+/** Until the record of a request that went nowhere is written, were its client as slow as gateways allow. */
+const EXPIRY_MS = 60_000
 /** Bytes that are redacted in one turn of the event loop: some four milliseconds. A larger body has a turn of its own. */
 const TURN_BYTES = 131_072
 /** A body that waits is here as bytes and as what was parsed of it. */
@@ -90,7 +94,7 @@ export function createHeldContent({ clock, mostBytes, patienceMs }: HoldingOptio
   /** Oldest first, but for what was adopted. */
   const entries = new Map<string, Entry>()
   const missing = createMissingContent(clock)
-  let expiring = false
+  let sweeping = false
   let waiting: Entry[] = []
   let used = 0
   let scheduled = false
@@ -160,16 +164,23 @@ export function createHeldContent({ clock, mostBytes, patienceMs }: HoldingOptio
     return { id: entry.id, waitedMs: clock.monotonic() - entry.since, content: entry.content }
   }
 
-  /** Nobody knows whether anybody will ask for what was adopted. */
-  function expireAdopted(): void {
-    if (expiring || closed) return
-    expiring = true
-    clock.after(patienceMs, () => {
-      expiring = false
-      const adopted = [...entries.values()].filter((entry) => entry.adopted)
-      const late = adopted.filter(({ since }) => since <= clock.monotonic() - patienceMs)
-      late.forEach(forget)
-      if (late.length < adopted.length) expireAdopted()
+  function forgetLater(entry: Entry, afterMs: number): void {
+    entry.until = Math.min(entry.until ?? Number.POSITIVE_INFINITY, clock.monotonic() + afterMs)
+    sweepLater()
+  }
+
+  function sweepLater(): void {
+    if (sweeping || closed) return
+    sweeping = true
+    clock.after(Math.min(EXPIRY_MS, patienceMs), () => {
+      sweeping = false
+      let left = false
+      for (const entry of entries.values()) {
+        if (entry.until === undefined) continue
+        if (entry.until <= clock.monotonic() && entry.use === undefined) forget(entry)
+        else left = true
+      }
+      if (left) sweepLater()
     })
   }
 
@@ -177,7 +188,7 @@ export function createHeldContent({ clock, mostBytes, patienceMs }: HoldingOptio
     hold(id, bytes, make) {
       const size = OVERHEAD + WAITING_FACTOR * bytes
       const since = clock.monotonic()
-      const entry: Entry = { id, bytes, since, size, make, content: {}, use: undefined, adopted: false }
+      const entry: Entry = { id, bytes, since, size, make, content: {}, use: undefined, until: undefined }
       if (!keep(entry)) return false
       waiting.push(entry)
       schedule()
@@ -197,6 +208,10 @@ export function createHeldContent({ clock, mostBytes, patienceMs }: HoldingOptio
       const entry = entries.get(id)
       if (entry === undefined) missing.waitFor(id, () => undefined)
       else if (entry.use === undefined) forget(entry)
+    },
+    expire(id) {
+      const entry = entries.get(id)
+      if (entry !== undefined) forgetLater(entry, EXPIRY_MS)
     },
     get size() {
       return entries.size
@@ -224,8 +239,10 @@ export function createHeldContent({ clock, mostBytes, patienceMs }: HoldingOptio
       if (waitedMs > patienceMs) return false
       const since = clock.monotonic() - waitedMs
       const size = sizeOf(content)
-      if (!keep({ id, bytes: 0, since, size, make: undefined, content, use: undefined, adopted: true })) return false
-      expireAdopted()
+      const entry: Entry = { id, bytes: 0, since, size, make: undefined, content, use: undefined, until: undefined }
+      if (!keep(entry)) return false
+      // Nobody knows whether anybody will ask for it: its request may have ended meanwhile.
+      forgetLater(entry, patienceMs - waitedMs)
       return true
     },
     close() {

@@ -8,6 +8,7 @@ import type {
   Deps,
   Ending,
   Exchange,
+  Outcome,
   Pass,
   Policy,
   PolicyInstance,
@@ -109,6 +110,11 @@ function createInstance(config: AuditConfig, deps: Deps): PolicyInstance {
     })
   }
 
+  /** Of a request that another policy refused there will be a record, of one whose decision came too late perhaps not. */
+  async function settle({ id, data }: Reservation, { ended }: Outcome): Promise<void> {
+    if (ended === 'not_forwarded' && readDraft(data)?.held === true) holding.expire(id)
+  }
+
   function observe(ending: Ending, reply?: ReplyReader): void {
     const own = ending.reservations.findLast(({ policy }) => policy === NAME)
     const draft = readDraft(own?.data)
@@ -147,7 +153,7 @@ function createInstance(config: AuditConfig, deps: Deps): PolicyInstance {
     })
   }
 
-  return { maxBodyBytes: config.max_body_bytes, decide, readReply, observe }
+  return { maxBodyBytes: config.max_body_bytes, decide, settle, readReply, observe }
 }
 
 /** Only keyed: a subject is often an e-mail address, and those can be guessed. */

@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { fields } from '../../../policies/audit/config.ts'
 import type { Content } from '../../../policies/audit/content.ts'
-import { createHeldContent } from '../../../policies/audit/held-content.ts'
+import { createHeldContent, openHeldContent } from '../../../policies/audit/held-content.ts'
 import { type AuditRecord, auditLog } from '../../../policies/audit/index.ts'
 import { LOST } from '../../../policies/audit/missing-content.ts'
 import { readMovedContent } from '../../../policies/audit/moved-content.ts'
@@ -54,6 +54,23 @@ describe('the place where content waits', () => {
     expect(given).toEqual([])
     await clock.pass(1)
     expect(given).toEqual([text('a')])
+  })
+
+  it('forgets what went nowhere within two minutes, unless it is taken before', async () => {
+    const clock = createTestClock()
+    const held = createHeldContent({ clock, mostBytes: 1_000_000, patienceMs: 3_600_000 })
+    const given: Content[] = []
+    for (const id of ['a', 'b', 'c']) held.hold(id, 100, () => text(id))
+    await clock.pass(1)
+    for (const id of ['a', 'b', 'unknown']) held.expire(id)
+    await clock.pass(30_000)
+    expect(held.take('b', (content) => void given.push(content))).toBe(true)
+    expect(given).toEqual([text('b')])
+    await clock.pass(90_000)
+    expect(held.take('a', (content) => void given.push(content))).toBe(false)
+    expect(held.size).toBe(1)
+    expect(clock.waiting).toBe(0)
+    expect(held.take('c', (content) => void given.push(content))).toBe(true)
   })
 
   it('does not make what nobody wants', async () => {
@@ -604,6 +621,22 @@ describe('content of a request that is not over', () => {
       { [REQUEST]: MASKED.replace('Plain', '[PLAIN]') },
     ])
     expect(lines).toEqual([])
+  })
+
+  it('is let go when the request went nowhere and nobody asks for its record', async () => {
+    const { create, runtime, records, clock } = gateway()
+    const instance = create()
+    const held = openHeldContent({ runtime, clock })
+    const [late, refused, forwarded] = [await reserve(instance), await reserve(instance), await reserve(instance)]
+    for (const given of [late, refused]) await instance.settle?.(given, { ended: 'not_forwarded' })
+    await instance.settle?.(forwarded, { ended: 'complete' })
+    instance.observe?.({ ...ENDED, reservations: [refused] })
+    await clock.pass(1)
+    expect(records()).toMatchObject([{ [REQUEST]: MASKED }])
+    expect(held.size).toBe(2)
+    await clock.pass(120_000)
+    expect(held.find(late.id)).toBeUndefined()
+    expect(held.find(forwarded.id)).toBeDefined()
   })
 
   it('reaches the sinks although the process ends at once', async () => {
