@@ -134,11 +134,16 @@ function whyUnanswered(error: unknown): string {
 async function bounded(reply: Response, path: string): Promise<string> {
   const chunks: Uint8Array[] = []
   let size = 0
-  for await (const chunk of reply.body ?? []) {
-    size += chunk.length
-    if (size > MAX_FILE_BYTES) throw unreachable(path, 'the answer is too large')
-    chunks.push(chunk)
+  try {
+    for await (const chunk of reply.body ?? []) {
+      size += chunk.length
+      if (size > MAX_FILE_BYTES) break
+      chunks.push(chunk)
+    }
+  } catch (error) {
+    throw unreachable(path, whyUnanswered(error))
   }
+  if (size > MAX_FILE_BYTES) throw unreachable(path, 'the answer is too large')
   return Buffer.concat(chunks).toString('utf8')
 }
 

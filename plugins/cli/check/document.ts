@@ -1,8 +1,12 @@
 /** Reads YAML or JSON into plain values that remember their lines. Bombs, cycles and depth end in an error. */
 
-import { isAlias, isMap, isPair, isScalar, isSeq, LineCounter, type Node, parseAllDocuments } from 'yaml'
+import { isAlias, isMap, isPair, isScalar, isSeq, LineCounter, type Node, parseAllDocuments, Scalar } from 'yaml'
 import { PortcullisError } from '../../../policies/errors.ts'
 import type { Place } from './place.ts'
+
+/** Words of YAML 1.1 that Kong's reader and deck's take for true or false where they stand without quotes. */
+const YES = new Set(['yes', 'Yes', 'YES', 'on', 'On', 'ON'])
+const NO = new Set(['no', 'No', 'NO', 'off', 'Off', 'OFF'])
 
 export const MAX_FILE_BYTES = 16 * 1024 * 1024
 const MAX_NODES = 500_000
@@ -52,7 +56,7 @@ export function readDocument(content: string, file: string, places: Places): unk
     }
     if (isScalar(node)) {
       if (node.anchor !== undefined) anchors.set(node.anchor, node)
-      return node.value
+      return scalarOf(node)
     }
     if (isSeq(node)) return convertList(node, depth)
     if (isMap(node)) return convertMap(node, depth)
@@ -120,4 +124,9 @@ export function readDocument(content: string, file: string, places: Places): unk
     if (error instanceof RangeError) throw refuse('is nested too deeply, or refers to itself')
     throw error
   }
+}
+
+function scalarOf({ value, type }: Scalar): unknown {
+  if (type !== Scalar.PLAIN || typeof value !== 'string') return value
+  return YES.has(value) || (NO.has(value) ? false : value)
 }

@@ -43,12 +43,19 @@ export interface Plugin extends Entity {
   readonly group?: string
 }
 
+/** What holds secrets besides plugins, services and credentials: the private key of a certificate, the token of a vault. */
+export interface Holder extends Entity {
+  readonly kind: 'certificate' | 'vault'
+}
+
 export interface KongConfig {
   readonly services: readonly Service[]
   readonly routes: readonly Route[]
   readonly consumers: readonly Consumer[]
   readonly credentials: readonly Credential[]
   readonly plugins: readonly Plugin[]
+  /** Of files only. */
+  readonly holders: readonly Holder[]
   /** Keys of credentials lie in clear in every database of Kong OSS; in a file they need not. */
   readonly fromFile: boolean
 }
@@ -69,6 +76,7 @@ export class EntityCollector {
   private readonly upstreams = new Map<string, readonly string[]>()
   private readonly credentials: { type: string; raw: Raw; consumer: unknown }[] = []
   private readonly plugins: { raw: Raw; config: unknown; scope: Raw }[] = []
+  private readonly holders: Holder[] = []
   private readonly place: (value: object) => Place
 
   constructor(place: (value: object) => Place) {
@@ -107,6 +115,10 @@ export class EntityCollector {
     this.credentials.push({ type, raw, consumer })
   }
 
+  holder(kind: Holder['kind'], raw: Raw): void {
+    this.holders.push({ ...this.entity(raw), kind })
+  }
+
   /** @param scope what the plugin stands in, besides what it names itself */
   plugin(raw: Raw, config: unknown, scope: Raw = {}): void {
     this.plugins.push({ raw, config, scope })
@@ -134,7 +146,7 @@ export class EntityCollector {
       const owner = this.resolve('consumers', consumer) as Consumer | undefined
       return { ...this.entity(raw), type, ...(owner === undefined ? {} : { consumer: owner }) }
     })
-    return { ...this.found, credentials, plugins, fromFile }
+    return { ...this.found, credentials, plugins, holders: this.holders, fromFile }
   }
 
   private entity(raw: Raw): Entity {
@@ -151,7 +163,7 @@ export class EntityCollector {
 
   private add<E extends Entity>(kind: Kind, raw: Raw, entity: E): E {
     ;(this.found[kind] as Entity[]).push(entity)
-    for (const key of [raw.id, raw.name, raw.username, raw.custom_id])
+    for (const key of [raw.id, raw.name, raw.username])
       if (typeof key === 'string') this.byKey.set(`${kind}:${key}`, entity)
     this.byRaw.set(raw, entity)
     return entity

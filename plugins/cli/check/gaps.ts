@@ -2,6 +2,7 @@
 
 import type { Need, Rule } from './rule.ts'
 import type { Site } from './site.ts'
+import { isFilledInLater } from './upstream.ts'
 
 export interface Gap {
   readonly rules: readonly Rule[]
@@ -23,6 +24,12 @@ export function gapsOf(site: Site, rules: readonly Rule[], whyUnknown: string): 
       rules: needing(rules, 'routes'),
       why: 'plugins stand on routes or services that are defined elsewhere',
       fix: 'Name the files that define them as well, or the URL of the Admin API.',
+    })
+  if (site.config.routes.some(({ service }) => isFilledInLater(service)))
+    gaps.push({
+      rules: needing(rules, 'routes'),
+      why: 'where a service leads is filled in from environment variables',
+      fix: 'Judge what `deck file render` writes with these variables set, or every route with --all-routes and what the services are by hand.',
     })
   return gaps.filter((gap) => gap.rules.length > 0)
 }

@@ -9,13 +9,42 @@ export interface Upstream {
   readonly hosts: readonly string[]
 }
 
-const PROVIDERS =
-  /(^|\.)(openai\.com|openai\.azure\.com|anthropic\.com|generativelanguage\.googleapis\.com|aiplatform\.googleapis\.com|mistral\.ai|groq\.com|openrouter\.ai|deepseek\.com|together\.xyz|fireworks\.ai|cohere\.(com|ai)|x\.ai|perplexity\.ai|services\.ai\.azure\.com)$/i
+const PROVIDERS = new RegExp(
+  `(^|\\.)(${[
+    'openai\\.com',
+    '(openai|cognitiveservices|(services|models|inference)\\.ai)\\.azure\\.com',
+    'anthropic\\.com',
+    'generativelanguage\\.googleapis\\.com',
+    // A region stands before it: us-central1-aiplatform.
+    '([\\w-]+-)?aiplatform\\.googleapis\\.com',
+    'bedrock-runtime(-fips)?\\.[\\w-]+\\.amazonaws\\.com',
+    'mistral\\.ai',
+    'groq\\.com',
+    'openrouter\\.ai',
+    'deepseek\\.com',
+    'together\\.(xyz|ai)',
+    'fireworks\\.ai',
+    'cohere\\.(com|ai)',
+    'x\\.ai',
+    'perplexity\\.ai',
+    'cerebras\\.ai',
+    '(router|api-inference)\\.huggingface\\.co',
+    'models\\.github\\.ai',
+    'integrate\\.api\\.nvidia\\.com',
+  ].join('|')})\\.?$`,
+  'i',
+)
 
 export function upstreamOf(service: Service | undefined): Upstream | undefined {
   const address = service === undefined ? undefined : addressOf(service.raw)
   if (address === undefined) return undefined
   return { protocol: address.protocol, hosts: service?.targets ?? [address.host] }
+}
+
+/** Whether deck fills in from its environment where a service leads. */
+export function isFilledInLater(service: Service | undefined): boolean {
+  const told = [service?.raw.url, service?.raw.host, ...(service?.targets ?? [])]
+  return told.some((value) => typeof value === 'string' && /\$\{\{/.test(value))
 }
 
 /** Undefined where it leads to none that is known. */

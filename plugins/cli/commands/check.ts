@@ -31,7 +31,7 @@ export function addCheck(program: Command, io: Io, finish: Finish): void {
     .description('Looks for what is unsafe in a Kong configuration: declarative files, or a running Admin API.')
     .argument(
       '[sources...]',
-      'declarative files (format 3.0, YAML or JSON; several are taken together), or one URL of an Admin API',
+      'declarative files (format 3.0 or 2.1, YAML or JSON; several are taken together), or one URL of an Admin API',
     )
     .option(
       '--env <file>',

@@ -6,19 +6,32 @@ import { AUTH_PLUGINS } from '../priorities.ts'
 import type { Hit, Rule } from '../rule.ts'
 import { nameOf, type RouteView, type Site, type View } from '../site.ts'
 
-/** Plugins of this view that let in only whom they know. */
+/** Plugins of this view that let in only whom they know. A session is none: whoever has none passes it. */
 function authIn({ plugins }: View): readonly Plugin[] {
-  return AUTH_PLUGINS.flatMap((name) => plugins.get(name) ?? [])
+  return AUTH_PLUGINS.flatMap((name) => (name === 'session' ? [] : (plugins.get(name) ?? [])))
 }
 
-/** A plugin of the pack that by itself refuses whoever has proved nothing. */
-function packRefuses({ plugins }: View): boolean {
-  const gateway = plugins.get('llm-gateway')?.config
-  if (gateway?.mode === 'shadow') return false
+/** A plugin of the pack that by itself refuses whoever has proved nothing. @param known as whom Kong lets them in */
+function packRefuses({ plugins }: View, known?: Consumer): boolean {
+  const alone = plugins.get('llm-gateway')?.config
+  const gateway = alone?.mode === 'shadow' ? undefined : alone
   const keys = [plugins.get('llm-api-key')?.config, memberAt(gateway, 'api_key')]
   const scopes = [plugins.get('llm-scope')?.config, memberAt(gateway, 'scope')]
   return (
-    keys.some((config) => enforces(config) && memberAt(config, 'on_missing_key') !== 'pass') || scopes.some(enforces)
+    keys.some((config) => enforces(config) && memberAt(config, 'on_missing_key') !== 'pass') ||
+    scopes.some((config) => enforces(config) && !grantsTo(known, config))
+  )
+}
+
+/** Whether llm-scope lets a consumer do something, by its tags or by its name. */
+function grantsTo(consumer: Consumer | undefined, config: unknown): boolean {
+  if (consumer === undefined) return false
+  const [aliases, named] = ['aliases', 'static'].map((member) => memberAt(config, member))
+  return (
+    consumer.tags.some((tag) => tag.startsWith('llm:') || memberAt(aliases, tag) !== undefined) ||
+    [consumer.id, consumer.name, consumer.customId].some(
+      (key) => key !== undefined && memberAt(named, key) !== undefined,
+    )
   )
 }
 
@@ -71,11 +84,13 @@ function letsIn(view: View, plugin: Plugin): Hit {
 }
 
 function refusesStrangers({ config }: Site, { views }: RouteView, view: View, plugin: Plugin): boolean {
-  if (packRefuses(view)) return true
   const name = plugin.config.anonymous
   const anonymous: Consumer | undefined = config.consumers.find(({ id, name: known }) => id === name || known === name)
-  const theirs = views.find(({ consumer }) => consumer !== undefined && consumer === anonymous)
-  return theirs?.plugins.has('request-termination') ?? false
+  const theirs = views.find(({ consumer }) => consumer !== undefined && consumer === anonymous) ?? view
+  if (packRefuses(theirs, anonymous)) return true
+  const termination = theirs.plugins.get('request-termination')
+  // With a trigger it ends only requests that carry it.
+  return termination !== undefined && text(termination.config.trigger) === undefined
 }
 
 export const preflightUnauthenticated: Rule = {

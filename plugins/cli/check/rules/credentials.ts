@@ -1,7 +1,7 @@
 /** Keys: where they travel. */
 
 import type { Plugin } from '../entities.ts'
-import { isRaw, memberAt, strings } from '../place.ts'
+import { isRaw, memberAt, strings, text } from '../place.ts'
 import { AUTH_PLUGINS } from '../priorities.ts'
 import type { Rule } from '../rule.ts'
 import { nameOf, type Site, type View } from '../site.ts'
@@ -20,9 +20,17 @@ function headersOf(plugin: Plugin | undefined, action: string): ReadonlyMap<stri
   )
 }
 
+/** The header in which ai-proxy sends a key of its own, whatever the client sent there. */
+function sentByProxy(proxy: Plugin | undefined): string | undefined {
+  const auth = memberAt(proxy?.config, 'auth')
+  if (memberAt(auth, 'allow_override') === true || text(memberAt(auth, 'header_value')) === undefined) return undefined
+  return text(memberAt(auth, 'header_name'))?.toLowerCase()
+}
+
 /** Whether the client's own value of a header is gone before the upstream sees the request. */
 function isStripped({ plugins }: View, header: string): boolean {
   if (plugins.has('llm-upstream')) return true
+  if (sentByProxy(plugins.get('ai-proxy')) === header) return true
   const transformer = plugins.get('request-transformer')
   return headersOf(transformer, 'remove').has(header) || headersOf(transformer, 'replace').has(header)
 }
@@ -108,6 +116,9 @@ export const providerKeyForwarded: Rule = {
   fix: 'Add llm-upstream with your key: it removes every credential of the caller.',
   *find(site) {
     for (const view of everyView(site)) {
+      const proxy = view.plugins.get('ai-proxy')
+      if (memberAt(proxy?.config, 'auth', 'allow_override') === true && proxy !== undefined)
+        yield { place: proxy.place, what: 'ai-proxy has allow_override: true', on: [proxy, view.route] }
       const host = providerOf(view.route.service)
       if (host === undefined) continue
       const auth = AUTH_PLUGINS.some((name) => view.plugins.has(name))

@@ -33,7 +33,24 @@ export const secretInClear: Rule = {
           on: [service],
         }
     }
+    for (const { kind, ...holder } of site.config.holders) {
+      const path =
+        kind === 'certificate'
+          ? ['key', 'key_alt'].find((field) => isInClear(holder.raw[field]))
+          : secretIn(holder.raw.config, 'config', site)
+      if (path !== undefined)
+        yield {
+          place: holder.place,
+          what: `a ${kind}${holder.name === undefined ? '' : ` "${holder.name}"`} holds a secret in ${path}`,
+          on: [holder],
+        }
+    }
   },
+}
+
+function isInClear(value: unknown): boolean {
+  const found = text(value)
+  return found !== undefined && !isReference(found)
 }
 
 /** Path of the first secret; never the secret. */
@@ -59,6 +76,8 @@ function isClearSecret(value: string, path: string, site: Site): boolean {
   // By its place alone: whatever stands there is a key.
   if (/\.(add|replace|append)\.headers\[\d+\]$/.test(path) && CREDENTIAL_HEADERS.includes(header.trim().toLowerCase()))
     return sent !== '' && !sent.includes('$(') && !sent.includes('{vault:') && !isReference(sent)
+  const sentAs = /\.headers\.([\w-]+)$/.exec(path)?.[1]?.toLowerCase()
+  if (sentAs !== undefined && CREDENTIAL_HEADERS.includes(sentAs)) return !value.includes('{vault:')
   if (/\.(header_value|param_value|aws_secret_access_key|gcp_service_account_json)$/.test(path)) return true
   return site.isSecret(`${name}: ${value}`) || site.isSecret(value)
 }
