@@ -1,6 +1,7 @@
 /**
  * Builds what an operator deploys: `dist/kong/portcullis-kong.cjs`, one file without a node_modules (two
- * more in `tokenizer/`, for exact counts only), and `dist/kong/plugins/<name>.js` for trying a plugin out under the stock `kong-js-pluginserver`.
+ * more in `tokenizer/`, for exact counts only), `dist/kong/cli/portcullis.mjs`, the command line for the same machine, and
+ * `dist/kong/plugins/<name>.js` for trying a plugin out under the stock `kong-js-pluginserver`.
  */
 
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -37,6 +38,9 @@ function encodingsIn(directory: string): Plugin {
 
 const NOTICE = '/*! Contains kong-pdk (Apache-2.0) and others: see THIRD-PARTY-NOTICES.txt */'
 
+/** CommonJS packages in an ES module ask for Node's own modules by `require`. */
+const REQUIRE = "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url)"
+
 const common: BuildOptions = {
   absWorkingDir: root,
   bundle: true,
@@ -52,6 +56,7 @@ const common: BuildOptions = {
 export async function bundle(outDir: string): Promise<readonly string[]> {
   rmSync(outDir, { recursive: true, force: true })
   const server = join(outDir, 'portcullis-kong.cjs')
+  const cli = join(outDir, 'cli/portcullis.mjs')
   const entries = readdirSync(join(root, 'plugins/kong/plugins'), { withFileTypes: true })
     .filter((entry) => entry.isFile() && entry.name.endsWith('.ts'))
     .map((entry) => join(root, 'plugins/kong/plugins', entry.name))
@@ -77,8 +82,20 @@ export async function bundle(outDir: string): Promise<readonly string[]> {
       outExtension: { '.js': '.cjs' },
       outdir: join(outDir, 'tokenizer'),
     }),
+    build({
+      ...common,
+      // In pieces, as its commands load what they need; and it awaits at its top level.
+      format: 'esm',
+      splitting: true,
+      entryPoints: { portcullis: join(root, 'plugins/cli/main.ts') },
+      outExtension: { '.js': '.mjs' },
+      outdir: dirname(cli),
+      banner: { js: `${NOTICE}\n${REQUIRE}` },
+      plugins: [encodingsIn('../tokenizer')],
+    }),
   ])
   chmodSync(server, 0o755)
+  chmodSync(cli, 0o755)
   // The pack is an ES module package, and Kong's stock server takes .js files for CommonJS.
   mkdirSync(outDir, { recursive: true })
   writeFileSync(join(outDir, 'package.json'), '{ "type": "commonjs" }\n')
