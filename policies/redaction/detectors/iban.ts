@@ -15,20 +15,24 @@ const LENGTHS: Readonly<Record<string, number>> = Object.fromEntries(
 )
 
 const SHAPE = /[A-Z]{2}\d{2}(?:[ \u00a0-]?[A-Z0-9]){11,30}/iy
+const DOT = 46
+/** By fours in capitals only: names of hosts and files have dots, too. */
+const DOTTED = /[A-Z]{2}\d{2}(?:\.[A-Z0-9]{4}){2,7}(?:\.[A-Z0-9]{1,3})?/y
 
 /**
- * The end of an IBAN that starts at `start`, spaces and dashes allowed, or -1.
+ * The end of an IBAN that starts at `start`, spaces, dashes and dots allowed, or -1.
  */
 export function ibanEnd(text: string, start: number): number {
   const length = LENGTHS[text.slice(start, start + 2).toUpperCase()]
   if (length === undefined) return -1
-  SHAPE.lastIndex = start
-  if (!SHAPE.test(text)) return -1
+  const shape = text.charCodeAt(start + 4) === DOT ? DOTTED : SHAPE
+  shape.lastIndex = start
+  if (!shape.test(text)) return -1
   let end = start
   let compacted = ''
-  while (compacted.length < length && end < SHAPE.lastIndex) {
+  while (compacted.length < length && end < shape.lastIndex) {
     const code = text.charCodeAt(end++)
-    if (code !== 32 && code !== 45 && code !== 0xa0) compacted += String.fromCharCode(code)
+    if (code !== 32 && code !== 45 && code !== 0xa0 && code !== DOT) compacted += String.fromCharCode(code)
   }
   if (compacted.length < length) return -1
   const upper = compacted.toUpperCase()

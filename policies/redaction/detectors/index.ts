@@ -1,6 +1,7 @@
 /** Puts the detectors of the chosen families behind one automaton. */
 
 import { buildAutomaton } from '../automaton.ts'
+import { ENTITY_KEYWORDS, noteEntity } from '../entities.ts'
 import type { Family } from '../finding.ts'
 import type { Detectors, KeywordDetector } from '../scan.ts'
 import { ADDRESS_KEYWORDS, findAddress } from './addresses.ts'
@@ -58,6 +59,7 @@ export function compileDetectors(families: ReadonlySet<Family>): Detectors {
     add(['kind:'], findKubernetesSecret)
     add(BASE64_KEYWORDS, findBase64)
   }
+  add(ENTITY_KEYWORDS, noteEntity)
   const keywords = [...byKeyword.keys()]
   const numbers = families.has('pii') || families.has('national') || families.has('secret')
   return {

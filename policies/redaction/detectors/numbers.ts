@@ -36,7 +36,7 @@ function digitsAhead(text: string, start: number): number {
   return digits
 }
 
-const CARD_GROUPS = /\d{4}([ -])\d{4}\1\d{4}\1\d{4}(?:\1\d{3})?|\d{4}([ -])\d{6}\2\d{4,5}/y
+const CARD_GROUPS = /\d{4}([ .-])\d{4}\1\d{4}\1\d{4}(?:\1\d{3})?|\d{4}([ .-])\d{6}\2\d{4,5}/y
 
 function cardEnd(text: string, start: number, end: number): number {
   const width = end - start
@@ -47,7 +47,7 @@ function cardEnd(text: string, start: number, end: number): number {
   if (match === null) return -1
   // A column of a hex dump or a table goes on before and behind.
   if (/[0-9A-F]{4} $/i.test(text.slice(Math.max(0, start - 5), start))) return -1
-  const digits = match[0].replace(/[ -]/g, '')
+  const digits = match[0].replace(/[ .-]/g, '')
   if (isCard(digits)) return CARD_GROUPS.lastIndex
   if (digits.length === 19 && isCard(digits.slice(0, 16))) return start + 19
   return -1
