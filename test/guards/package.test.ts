@@ -39,11 +39,17 @@ describe('package.json', () => {
   })
 
   it('packs only what is there, and what it needs', () => {
-    expect(manifest.files.filter((file) => file !== 'dist' && !existsSync(join(ROOT, file)))).toEqual([])
+    const [left, taken] = [true, false].map((out) => manifest.files.filter((file) => file.startsWith('!') === out)) as [
+      string[],
+      string[],
+    ]
+    expect(taken.filter((file) => file !== 'dist' && !existsSync(join(ROOT, file)))).toEqual([])
     expect(manifest.files).toEqual(expect.arrayContaining(['dist', 'kong', 'CHANGELOG.md']))
     // npm packs these unasked.
     for (const file of ['README.md', 'LICENSE']) expect(existsSync(join(ROOT, file))).toBe(true)
-    const packed = (target: string) => manifest.files.some((file) => target.replace(/^\.\//, '').startsWith(`${file}/`))
+    const isBelow = (files: readonly string[], target: string) =>
+      files.some((file) => target.replace(/^\.\//, '').startsWith(`${file.replace('!', '')}/`))
+    const packed = (target: string) => isBelow(taken, target) && !isBelow(left, target)
     expect(Object.values(manifest.bin ?? {}).filter((target) => !packed(target))).toEqual([])
   })
 
