@@ -4,7 +4,7 @@ import { PortcullisError } from '../../../policies/errors.ts'
 import { MAX_FILE_BYTES, type Places } from './document.ts'
 import { EntityCollector, type KongConfig } from './entities.ts'
 import { type Environment, environmentOf } from './environment.ts'
-import { isRaw, memberAt, type Raw, rawList, text } from './place.ts'
+import { isRaw, memberAt, type Raw, text } from './place.ts'
 
 const MAX_PAGES = 1000
 const PAGE_SIZE = 1000
@@ -85,7 +85,7 @@ async function readList(
     seen.add(next.href)
     const page = await readPage(next, path, headers, optional)
     if (page === undefined) return rows
-    for (const row of rawList(page.data)) rows.push(row)
+    for (const row of page.data) rows.push(row)
     if (rows.length > MAX_ROWS) throw unreachable(path, `it has more than ${MAX_ROWS} entries`)
     next = following(page.next, next, base, path)
   }
@@ -101,24 +101,30 @@ function following(next: unknown, current: URL, base: URL, path: string): URL | 
   return url
 }
 
+interface Page {
+  readonly data: readonly Raw[]
+  readonly next: unknown
+}
+
 async function readPage(
   url: URL,
   path: string,
   headers: AdminApi['headers'],
   optional: boolean,
-): Promise<Raw | undefined> {
+): Promise<Page | undefined> {
   const reply = await get(url, path, headers)
   // The list of a plugin that Kong has not loaded.
   if (reply.status === 404 && optional) return undefined
   if (!reply.ok) throw unreachable(path, `status ${reply.status}`)
   const page = parsed(await bounded(reply, path))
-  if (!isRaw(page) || !Array.isArray(page.data)) throw unreachable(path, 'the answer is no list of an Admin API')
-  return page
+  if (!isRaw(page) || !Array.isArray(page.data) || !page.data.every(isRaw))
+    throw unreachable(path, 'the answer is no list of an Admin API')
+  return { data: page.data, next: page.next }
 }
 
 async function get(url: URL, path: string, headers: AdminApi['headers']): Promise<Response> {
   try {
-    return await fetch(url, { headers, redirect: 'error', signal: AbortSignal.timeout(TIMEOUT_MS) })
+    return await fetch(url, { headers, redirect: 'manual', signal: AbortSignal.timeout(TIMEOUT_MS) })
   } catch (error) {
     throw unreachable(path, whyUnanswered(error))
   }

@@ -68,6 +68,13 @@ export const AUTH_PLUGINS = [
   'openid-connect',
   'mtls-auth',
   'session',
+  // Of Kong Enterprise, as openid-connect and mtls-auth.
+  'key-auth-enc',
+  'ldap-auth-advanced',
+  'oauth2-introspection',
+  'header-cert-auth',
+  'vault-auth',
+  'saml',
 ] as const
 
 /** Plugins of the pack without whose decision no request may pass. */
@@ -77,7 +84,7 @@ export const DECIDING = ['llm-gateway', 'llm-audit-log', 'llm-api-key', 'llm-sco
 export const PACK = [...DECIDING, 'llm-key', 'llm-edge', 'llm-guard', 'llm-upstream'] as const
 
 /** Plugins that write Kong's own log line somewhere. */
-export const LOGGERS = ['http-log', 'file-log', 'tcp-log', 'udp-log', 'syslog', 'loggly'] as const
+export const LOGGERS = ['http-log', 'file-log', 'tcp-log', 'udp-log', 'syslog', 'loggly', 'kafka-log'] as const
 
 /** Plugins that change what was asked for, after llm-scope judged it. */
 export const EDITORS = [
@@ -86,14 +93,24 @@ export const EDITORS = [
   'ai-prompt-decorator',
   'ai-proxy',
   'post-function',
+  // Of Kong Enterprise.
+  'route-transformer-advanced',
+  'jq',
+  'ai-proxy-advanced',
+  'ai-rag-injector',
+  'ai-prompt-compressor',
+  'ai-sanitizer',
 ] as const
+
+/** Plugins that change what their config says, which may be no more than a credential; the second of Kong Enterprise. */
+export const TRANSFORMERS = ['request-transformer', 'request-transformer-advanced'] as const
 
 /** Plugins of a consumer that make a difference to any rule. */
 export const TELLING: ReadonlySet<string> = new Set([
   ...PACK,
   ...LOGGERS,
   ...EDITORS,
-  'request-transformer',
+  ...TRANSFORMERS,
   'opentelemetry',
   'zipkin',
   'ai-response-transformer',

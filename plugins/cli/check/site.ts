@@ -73,11 +73,12 @@ export function createSite(config: KongConfig, { allRoutes, ...rest }: SiteOptio
 
 /** A file that only adds plugins is judged by what they stand on, even where that is defined elsewhere. */
 function everyRoute(config: KongConfig): readonly Route[] {
-  const routes = [...config.routes]
+  // Kong takes no request for a service that is switched off.
+  const routes = config.routes.filter(({ service }) => service?.raw.enabled !== false)
   const served = new Set(routes.map(({ service }) => service))
   for (const service of config.services)
     if (service.external && !served.has(service)) routes.push(standIn(`any route of ${service.name}`, { service }))
-  if (routes.length === 0 && config.plugins.length > 0) routes.push(standIn('any route'))
+  if (config.routes.length === 0 && routes.length === 0 && config.plugins.length > 0) routes.push(standIn('any route'))
   return routes
 }
 
@@ -87,7 +88,7 @@ function standIn(name: string, rest: Pick<Route, 'service'> = {}): Route {
 
 function leadsToModel({ route, views }: RouteView, plugins: readonly Plugin[]): boolean {
   if (providerOf(route.service) !== undefined) return true
-  const telling = [...PACK, 'ai-proxy']
+  const telling = [...PACK, 'ai-proxy', 'ai-proxy-advanced']
   if (views.some((view) => telling.some((name) => view.plugins.has(name)))) return true
   // Switched off on this very route: somebody meant it to be there.
   return plugins.some(

@@ -3,7 +3,7 @@
 import { priorityOf } from '../effective.ts'
 import type { Plugin } from '../entities.ts'
 import { memberAt, strings } from '../place.ts'
-import { AUTH_PLUGINS, EDITORS } from '../priorities.ts'
+import { AUTH_PLUGINS, EDITORS, TRANSFORMERS } from '../priorities.ts'
 import type { Rule } from '../rule.ts'
 import { decidingIn, nameOf, type View } from '../site.ts'
 
@@ -20,6 +20,12 @@ const HARMLESS = new Set([
 
 function judgesScope({ plugins }: View): boolean {
   return plugins.has('llm-scope') || memberAt(plugins.get('llm-gateway')?.config, 'scope') !== undefined
+}
+
+/** Some change nothing but responses, as they are configured. */
+function changesRequests({ name, config }: Plugin): boolean {
+  if (name === 'post-function') return Array.isArray(config.access)
+  return name !== 'jq' || (config.request_jq_program !== undefined && config.request_jq_program !== null)
 }
 
 /** What of a request-transformer changes more than credentials. */
@@ -54,17 +60,19 @@ export const editsAfterScope: Rule = {
         if (!judgesScope(view)) continue
         for (const name of EDITORS) {
           const plugin = view.plugins.get(name)
-          if (plugin !== undefined && (name !== 'post-function' || Array.isArray(plugin.config.access)))
+          if (plugin !== undefined && changesRequests(plugin))
             yield { place: plugin.place, what: `${name} runs behind llm-scope on ${nameOf(view)}`, on: [plugin] }
         }
-        const transformer = view.plugins.get('request-transformer')
-        const edits = transformer === undefined ? [] : editsOf(transformer)
-        if (transformer !== undefined && edits.length > 0)
-          yield {
-            place: transformer.place,
-            what: `request-transformer changes ${edits.join(', ')} behind llm-scope on ${nameOf(view)}`,
-            on: [transformer],
-          }
+        for (const name of TRANSFORMERS) {
+          const transformer = view.plugins.get(name)
+          const edits = transformer === undefined ? [] : editsOf(transformer)
+          if (transformer !== undefined && edits.length > 0)
+            yield {
+              place: transformer.place,
+              what: `${name} changes ${edits.join(', ')} behind llm-scope on ${nameOf(view)}`,
+              on: [transformer],
+            }
+        }
       }
   },
 }

@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process'
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer, type Server } from 'node:http'
+import { createServer, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -383,11 +383,41 @@ describe('a running Admin API', () => {
     ['pages that go round', (path) => ({ data: [], next: `${path}?offset=1` })],
     ['a next page elsewhere', () => ({ data: [], next: 'http://169.254.169.254/latest' })],
     ['no list', () => ({ message: 'hello' })],
+    ['a list of anything', () => ({ data: [null, 'x'], next: null })],
     ['nothing', () => undefined],
   ])('is refused with %s', async (_, answer) => {
     const { code, err } = await portcullis(['check', await serve(answer)])
     expect(code).toBe(EXIT.failed)
     expect(err).toContain('/services')
+  })
+})
+
+describe('an Admin API that does not answer as one', () => {
+  it.each<[string, (response: ServerResponse) => void, string]>([
+    [
+      'breaks off',
+      (response) => {
+        response.writeHead(200, { 'content-length': '100' })
+        response.write('{"data":[', () => response.destroy())
+      },
+      'UND_ERR_SOCKET',
+    ],
+    ['redirects', (response) => response.writeHead(302, { location: 'http://169.254.169.254/' }).end(), 'status 302'],
+    ['wants a token', (response) => response.writeHead(401).end('{}'), 'status 401'],
+    ['is a page', (response) => response.end('<html>Sign in</html>'), 'the answer is no list of an Admin API'],
+  ])('is refused when it %s', async (_, answer, why) => {
+    const server = createServer((_request, response) => answer(response))
+    try {
+      await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+      const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+      expect(await portcullis(['check', url, '--format', 'sarif'])).toEqual({
+        code: EXIT.failed,
+        out: '',
+        err: `portcullis: could not read /services of the Admin API: ${why}\n`,
+      })
+    } finally {
+      server.close()
+    }
   })
 })
 

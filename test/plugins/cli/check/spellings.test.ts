@@ -110,6 +110,11 @@ describe('where a service leads', () => {
     },
   )
 
+  it('does not matter where it is switched off', async () => {
+    const off = change(routeTo('https://api.openai.com'), '{name: o, url', '{name: o, enabled: false, url')
+    expect(await rulesIn(off)).toEqual([])
+  })
+
   it('is not known while deck has not filled it in, which is said', async () => {
     const path = fileOf(routeTo(filledIn('DECK_OPENAI_URL')))
     const { code, out, err } = await portcullis(['check', path, '--no-env', '--json', '--strict'])
@@ -159,6 +164,30 @@ describe('ai-proxy', () => {
       proxy(`{header_name: Authorization, header_value: '${filledIn('DECK_KEY')}', allow_override: true}`),
     )
     expect(found.toSorted()).toEqual(['credentials-forwarded', 'provider-key-forwarded'])
+  })
+})
+
+describe('plugins of Kong Enterprise', () => {
+  it.each([
+    '{name: request-transformer-advanced, config: {replace: {body: ["model:o1"]}}}',
+    '{name: ai-proxy-advanced, config: {targets: []}}',
+    '{name: jq, config: {request_jq_program: ".model = 1"}}',
+  ])('edit requests: %s', async (plugin) => {
+    expect(await rulesIn(onService(plugin))).toEqual(['edits-after-scope'])
+  })
+
+  it.each([
+    '{name: request-transformer-advanced, config: {add: {headers: ["openai-project:x"]}}}',
+    '{name: jq, config: {response_jq_program: ".x"}}',
+  ])('edit none: %s', async (plugin) => {
+    expect(await rulesIn(onService(plugin))).toEqual([])
+  })
+
+  it('authenticate, and log', async () => {
+    expect(await rulesIn(change(scopeless(base), KEY_AUTH, '- name: key-auth-enc\n'))).not.toContain(
+      'route-without-auth',
+    )
+    expect(await rulesIn(onService('name: kafka-log'))).toEqual(['keys-in-logs'])
   })
 })
 
