@@ -24,6 +24,7 @@ test.each([
   ['postgres://app:x8Kd92mq@db:5432/app', 'postgres://[URL_CREDENTIALS]@db:5432/app'],
   ['curl -u admin:Sup3rS3cret https://x', 'curl -u [PASSWORD] https://x'],
   ['Authorization: Basic dXNlcjpzM2NyM3Q=', 'Authorization: Basic [AUTHORIZATION]'],
+  ['kept 1//0Z8ylNHSZ_r7jHJHk5ztqud_KmTfsjNROiYssCiy09EnIoC2yYvOiQpSM2C for later', 'kept [GOOGLE_SECRET] for later'],
   ['GET /v1?access_token=9sk2mQ7xLp0aZ81b&page=2', 'GET /v1?access_token=[SECRET]&page=2'],
   [
     'kind: Secret\nmetadata:\n  name: a\ndata:\n  user: YWRtaW4xMjM0\n',

@@ -40,6 +40,7 @@ export const CLOUD_TOKENS: readonly TokenRule[] = [
   token('Google', 'AIza', '[A-Za-z0-9_-]{35}'),
   token('Firebase', 'AAAA', '[A-Za-z0-9_-]{7}:APA91b[A-Za-z0-9_-]{100,180}'),
   token('Google', 'GOCSPX-', '[A-Za-z0-9_-]{28}'),
+  token('Google', '1//0', '[A-Za-z0-9_-]{40,250}'),
   token('Google', 'ya29.', '[A-Za-z0-9_-]{20,1000}'),
   {
     vendor: 'Google',
