@@ -1,11 +1,11 @@
 /** The KONG_* variables of a node, from an environment file, a compose file, Helm values, a kong.conf or a running node. */
 
 import { existsSync } from 'node:fs'
-import { readFile } from 'node:fs/promises'
 import { dirname, isAbsolute, join } from 'node:path'
 import { PortcullisError } from '../../../policies/errors.ts'
-import { Places, readDocument } from './document.ts'
+import { MAX_FILE_BYTES, Places, readDocument } from './document.ts'
 import { isRaw, memberAt, type Place, type Raw, rawList, strings, text } from './place.ts'
+import { readText } from './read-text.ts'
 
 export interface Variable {
   readonly value: string
@@ -71,7 +71,7 @@ export function environmentOf(settings: Raw, file: string): Environment {
 }
 
 async function readEnvironment(path: string): Promise<Environment> {
-  const content = await readText(path)
+  const content = await readText(path, MAX_FILE_BYTES)
   const variables = /\.ya?ml$|\.json$/i.test(path)
     ? await fromYaml(content, path)
     : /\.conf$/i.test(path)
@@ -138,7 +138,7 @@ async function ofService({ env_file, environment }: Raw, file: string, places: P
   const variables = new Map<string, Variable>()
   for (const path of filesOf(env_file)) {
     const at = isAbsolute(path) ? path : join(dirname(file), path)
-    for (const [name, variable] of fromLines(await readText(at), at)) variables.set(name, variable)
+    for (const [name, variable] of fromLines(await readText(at, MAX_FILE_BYTES), at)) variables.set(name, variable)
   }
   if (isRaw(environment))
     for (const [name, value] of Object.entries(environment))
@@ -167,13 +167,4 @@ function filesOf(envFile: unknown): readonly string[] {
 
 function unquoted(value: string): string {
   return /^(["']).*\1$/.test(value) ? value.slice(1, -1) : value
-}
-
-async function readText(path: string): Promise<string> {
-  try {
-    return await readFile(path, 'utf8')
-  } catch (error) {
-    const code = (error as { readonly code?: unknown }).code
-    throw new PortcullisError('unreadable_file', `${path}: cannot be read (${String(code)})`)
-  }
 }

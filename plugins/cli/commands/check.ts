@@ -1,6 +1,5 @@
 /** `portcullis check`: what is unsafe in a Kong configuration. */
 
-import { readFile, stat } from 'node:fs/promises'
 import { type Command, Option } from 'commander'
 import { PortcullisError } from '../../../policies/errors.ts'
 import type { AdminApi } from '../check/admin-api.ts'
@@ -161,28 +160,15 @@ async function findVariables(
 }
 
 async function readFiles(sources: readonly string[], places: Places): Promise<KongConfig> {
-  const [{ readDeclarative }, { MAX_FILE_BYTES, readDocument }] = await Promise.all([
+  const [{ readDeclarative }, { MAX_FILE_BYTES, readDocument }, { readText }] = await Promise.all([
     import('../check/declarative.ts'),
     import('../check/document.ts'),
+    import('../check/read-text.ts'),
   ])
   const files = await Promise.all(
-    sources.map(async (path) => ({ path, root: readDocument(await readSource(path, MAX_FILE_BYTES), path, places) })),
+    sources.map(async (path) => ({ path, root: readDocument(await readText(path, MAX_FILE_BYTES), path, places) })),
   )
   return readDeclarative(files, places)
-}
-
-async function readSource(path: string, maxBytes: number): Promise<string> {
-  try {
-    const { size } = await stat(path)
-    if (size > maxBytes) throw new PortcullisError('unreadable_file', `${path}: is larger than ${maxBytes} bytes`)
-    return await readFile(path, 'utf8')
-  } catch (error) {
-    if (error instanceof PortcullisError) throw error
-    throw new PortcullisError(
-      'unreadable_file',
-      `${path}: cannot be read (${String((error as { code?: unknown }).code)})`,
-    )
-  }
 }
 
 function adminHeaders(header: string | undefined): Readonly<Record<string, string>> {
