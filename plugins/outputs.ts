@@ -106,8 +106,8 @@ async function lock(path: string): Promise<(() => Promise<void>) | undefined> {
 async function createLock(path: string, token: string): Promise<boolean> {
   // Linked into place whole, so that nobody reads a lock that is half written.
   const temporary = `${path}.${randomBytes(6).toString('hex')}.tmp`
-  await writeFile(temporary, token, { mode: MODE, flag: 'wx' })
   try {
+    await writeFile(temporary, token, { mode: MODE, flag: 'wx' })
     await link(temporary, path)
     return true
   } catch (error) {
@@ -124,12 +124,21 @@ const NO_LINKS = ['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK']
 
 /** One that is read half written counts as another host's: it is waited for. */
 async function createPlainLock(path: string, token: string): Promise<boolean> {
+  let file: FileHandle
   try {
-    await writeFile(path, token, { mode: MODE, flag: 'wx' })
-    return true
+    file = await open(path, 'wx', MODE)
   } catch (error) {
     if (isCode(error, 'EEXIST')) return false
     throw error
+  }
+  try {
+    await file.writeFile(token)
+    return true
+  } catch (error) {
+    await rm(path, { force: true })
+    throw error
+  } finally {
+    await file.close()
   }
 }
 

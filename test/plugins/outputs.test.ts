@@ -196,6 +196,17 @@ function startWriter(id: string, count = 200): ChildProcess {
 describe('the lock', () => {
   const lock = () => join(folder, 'x.lock')
 
+  it('leaves nothing behind where nothing can be written', () => {
+    const outputs = new URL('../../plugins/outputs.ts', import.meta.url).pathname
+    const script = `const { systemFiles } = await import(${JSON.stringify(outputs)})
+      await systemFiles.lock(${JSON.stringify(lock())}).catch(({ code }) => console.log(code))`
+    const node = `ulimit -f 0; trap '' XFSZ; exec "$0" --import tsx --input-type=module --eval "$1"`
+    const env = { ...process.env, TSX_DISABLE_CACHE: '1' }
+    const { stdout } = spawnSync('sh', ['-c', node, process.execPath, script], { env, encoding: 'utf8' })
+    expect(stdout).toBe('EFBIG\n')
+    expect(readdirSync(folder).filter((name) => name.startsWith('x.lock'))).toEqual([])
+  })
+
   it('is one holder’s at a time', async () => {
     const release = await systemFiles.lock(lock())
     expect(await systemFiles.lock(lock())).toBeUndefined()
