@@ -3,10 +3,17 @@
  * page is a contract with the Lua companions.
  */
 
-import { PortcullisError } from '../../policies/errors.ts'
 import type { Claims, Identity, PolicyVerdict, Reservation } from '../../policies/policy.ts'
 import { readIdentityText } from './identity.ts'
-import { CONTRACT_VERSION, entryKey, isObject, type Report, readReport, readReservations } from './shared-context.ts'
+import {
+  CONTRACT_VERSION,
+  entryKey,
+  isObject,
+  malformed,
+  type Report,
+  readReport,
+  readReservations,
+} from './shared-context.ts'
 
 /** Who refused, and why: written by the plugin, or the companion, that is about to end the request. */
 export const REFUSAL_KEY = 'portcullis_refusal'
@@ -178,8 +185,4 @@ function readClaimsText(value: unknown, at: string): Claims | undefined {
     // Said below.
   }
   throw malformed(at)
-}
-
-function malformed(at: string): PortcullisError {
-  return new PortcullisError('kong_context_malformed', `kong.ctx.shared: ${at} is not as the contract says`)
 }

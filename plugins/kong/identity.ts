@@ -1,8 +1,7 @@
 /** Whom the key of a request belongs to, as the plugin that found out tells those after it: JSON text in its entry. */
 
-import { PortcullisError } from '../../policies/errors.ts'
 import type { Consumer, Credential, Identity } from '../../policies/policy.ts'
-import { entryKey, isObject } from './shared-context.ts'
+import { entryKey, isObject, malformed } from './shared-context.ts'
 
 /**
  * From the entry of an earlier plugin; undefined when it did not run or saw no key of its own.
@@ -49,8 +48,4 @@ function isText(value: unknown): boolean {
 
 function isTexts(value: unknown): boolean {
   return Array.isArray(value) && value.every((item) => typeof item === 'string')
-}
-
-function malformed(at: string): PortcullisError {
-  return new PortcullisError('kong_context_malformed', `kong.ctx.shared: ${at} is not as the contract says`)
 }

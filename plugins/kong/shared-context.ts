@@ -186,8 +186,6 @@ export interface Report {
   readonly tap?: TapReport
 }
 
-const FAULT = 'kong_context_malformed'
-
 /**
  * Checks what came out of `kong.ctx.shared`; undefined when llm-edge wrote nothing.
  * @throws {PortcullisError} `kong_context_malformed` naming the field, never its value.
@@ -406,6 +404,7 @@ function checkStrings(value: unknown, at: string): void {
   if (!Array.isArray(value) || !value.every((item) => typeof item === 'string')) throw malformed(at)
 }
 
-function malformed(at: string): PortcullisError {
-  return new PortcullisError(FAULT, `kong.ctx.shared: ${at} is not as the contract says`)
+/** Names the field, never its value. */
+export function malformed(at: string): PortcullisError {
+  return new PortcullisError('kong_context_malformed', `kong.ctx.shared: ${at} is not as the contract says`)
 }
