@@ -48,17 +48,6 @@ export function readObject(object: JsonObject, key: string): JsonObject | undefi
 }
 
 /**
- * A list; undefined when absent or null.
- * @throws {RefusedRead} `invalid_request` when it is anything else.
- */
-export function readList(object: JsonObject, key: string): readonly unknown[] | undefined {
-  const value = object[key]
-  if (value === undefined || value === null) return undefined
-  if (!Array.isArray(value)) throw invalid(`The field ${fieldName(key)} must be a list.`)
-  return value
-}
-
-/**
  * A model's name; undefined when absent or null. At most 256 characters, no control characters, no outer white space:
  * upstreams that trim would run another model than the one that was judged.
  * @throws {RefusedRead} `invalid_request`.

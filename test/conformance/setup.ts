@@ -63,8 +63,6 @@ const NAMES = [
   'counted-calls',
 ] as const
 
-export type ConsumerName = (typeof NAMES)[number]
-
 export const CONSUMERS: readonly ConsumerSetup[] = NAMES.map((name) => ({
   name,
   tags: [name.slice(0, name.indexOf('-'))],

@@ -57,8 +57,6 @@ export function createWorld() {
   }
 }
 
-export type World = ReturnType<typeof createWorld>
-
 function meddle(registry: KeyRegistry, meddler: Meddler): void {
   const { find, noteUse } = registry
   Object.assign(registry, {

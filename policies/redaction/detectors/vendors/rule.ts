@@ -39,7 +39,5 @@ export function keyed(vendor: string, names: string, value: string): KeyedRule {
 }
 
 /** Character classes and shapes that many formats share. */
-export const ALNUM = '[A-Za-z0-9]'
-export const URLSAFE = '[A-Za-z0-9_-]'
 export const HEX = '[a-f0-9]'
 export const UUID = '[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}'
