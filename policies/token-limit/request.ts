@@ -11,7 +11,7 @@ import { isDivisible } from '../scope/grants.ts'
 import { helperModels, isRedirected, redirectedBy } from '../scope/redirects.ts'
 import type { Facts } from './keys.ts'
 import { globMatches, UNKNOWN_MODEL } from './match.ts'
-import { hasOverrides } from './overrides.ts'
+import { type Overrides, readOverrides } from './overrides.ts'
 import { assertWholeReply } from './partial-reply.ts'
 import type { LlmToolkit } from './toolkit.ts'
 
@@ -67,12 +67,19 @@ export async function readRequest(exchange: Exchange, options: ReadOptions, llm:
   const call = operation.protocol.read(body, operation)
   if (call.unmetered) throw unmetered('A run outside this request cannot be metered.')
   // Anthropic's own fallbacks are read by their protocol.
-  const overridden = hasOverrides(body.value, call.protocol.id === 'anthropic-messages' ? ['fallbacks'] : [])
+  const overrides = readOverrides(body.value, call.protocol.id === 'anthropic-messages' ? ['fallbacks'] : [])
   const named = [call.model, ...(call.otherModels ?? [])]
   const models = [...new Set(options.needsModels ? await withUnnamed(named, exchange, body, call) : named)]
   if (models.length > MAX_MODELS) throw new RefusedRead('invalid_request', `More than ${MAX_MODELS} models are named.`)
-  // They may ask for reasoning as well.
-  return { kind: 'metered', models, call: overridden ? { ...call, reasoning: true } : call, body }
+  return { kind: 'metered', models, call: overrides === undefined ? call : overridden(call, overrides), body }
+}
+
+/** Overrides may ask for reasoning. Its budget alone is no limit of all output, as in the body. */
+function overridden(call: LlmCall, { thinkingBudget }: Overrides): LlmCall {
+  const { declaredOutput, candidates } = call
+  if (declaredOutput === undefined) return { ...call, reasoning: true }
+  const thinking = Math.min(thinkingBudget * candidates, Number.MAX_SAFE_INTEGER)
+  return { ...call, reasoning: true, declaredOutput: Math.max(declaredOutput, thinking) }
 }
 
 /** Also the models that tools use, and {@link UNKNOWN_MODEL} when something leaves open which model answers. */

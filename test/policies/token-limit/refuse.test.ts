@@ -11,6 +11,11 @@ const GEMINI: RequestParts = {
   body: { contents: [{ parts: [{ text: 'Hi' }] }] },
 }
 
+/** As Gemini's compatible API documents it. */
+function withGoogleThinking(thinking_budget: unknown) {
+  return chat({ max_tokens: 100, extra_body: { google: { thinking_config: { thinking_budget } } } })
+}
+
 const UNREADABLE: readonly (readonly [what: string, code: string, parts: RequestParts])[] = [
   ['an unknown path', 'unmetered_operation', { path: '/v1/unknown' }],
   ['a path that only ends like one', 'unmetered_operation', { path: '/evil/v1/chat/completions' }],
@@ -87,6 +92,14 @@ const UNREADABLE: readonly (readonly [what: string, code: string, parts: Request
   ['candidates that it does', 'invalid_request', { body: chat({ extraBody: { deep: [{ N: 9 }] } }) }],
   ['a stream without usage that it does', 'invalid_request', { body: chat({ 'extra-body': { stream_options: {} } }) }],
   ['a budget of a fallback', 'invalid_request', { body: chat({ fallbacks: [{ model: 'm', maxTokens: 9 }] }) }],
+  ['a budget of reasoning put over it', 'invalid_request', { body: chat({ extra_body: { thinking_budget: 9 } }) }],
+  [
+    'such a budget further down',
+    'invalid_request',
+    { body: chat({ litellm_params: { thinking: { 'Budget-Tokens': 9 } } }) },
+  ],
+  ['a budget of thinking that is no number', 'invalid_request', { body: withGoogleThinking('800') }],
+  ['a budget of thinking below none', 'invalid_request', { body: withGoogleThinking(-2) }],
 ]
 
 describe('what cannot be metered', () => {

@@ -27,6 +27,26 @@ describe('reservation', () => {
     await refused({ body: chat({ max_tokens: 1, max_completion_tokens: 400, n: 2 }) })
   })
 
+  describe('the budget of thinking that Gemini takes in extra_body', () => {
+    const thinking = (config: object) => chat({ max_tokens: 10, n: 2, extra_body: { google: config } })
+
+    it.each([
+      ['counts, for each candidate', { thinking_config: { thinking_budget: 300, include_thoughts: true } }, 600],
+      ['counts in any spelling', { thinkingConfig: { 'thinking-budget': 1, thinkingBudget: 300 } }, 600],
+      ['leaves a larger limit of all output as it is', { thinking_config: { thinking_budget: 5 } }, 20],
+      ['declares nothing at -1, where Gemini decides', { thinking_config: { thinking_budget: -1 } }, 20],
+    ])('%s', async (_, config, output) => {
+      const { passed } = setUp({ limits: [rule()] })
+      expect((await passed({ body: thinking(config) })).reservation?.estimated.output).toBe(output)
+    })
+
+    it('is no limit of all output', async () => {
+      const { passed } = setUp({ limits: [rule({ limit: 100_000 })], default_output_tokens: 777 })
+      const body = chat({ extra_body: { google: { thinking_config: { thinking_budget: 5 } } } })
+      expect((await passed({ body })).reservation?.estimated.output).toBe(777)
+    })
+  })
+
   it('has an error of its own for a budget larger than the whole limit', async () => {
     const { refused } = setUp({ limits: [rule()] })
     const decision = await refused({ body: chat({ max_tokens: 1001 }) })
