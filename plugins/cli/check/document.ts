@@ -126,7 +126,32 @@ export function readDocument(content: string, file: string, places: Places): unk
   }
 }
 
-function scalarOf({ value, type }: Scalar): unknown {
-  if (type !== Scalar.PLAIN || typeof value !== 'string') return value
-  return YES.has(value) || (NO.has(value) ? false : value)
+const BOOLEAN_TAG = 'tag:yaml.org,2002:bool'
+const TEXT_TAG = 'tag:yaml.org,2002:str'
+
+/** As libyaml (Kong) and Go's yaml (deck) read YAML 1.1. */
+function scalarOf({ value, source, type, tag }: Scalar): unknown {
+  if (tag === TEXT_TAG) return source ?? value
+  const text = source ?? value
+  if (typeof text !== 'string' || (type !== Scalar.PLAIN && tag !== BOOLEAN_TAG)) return value
+  if (YES.has(text)) return true
+  if (NO.has(text)) return false
+  if (tag === BOOLEAN_TAG) return taggedBoolean(text) ?? value
+  return numberOf(text) ?? value
+}
+
+/** Kong takes more words where a tag says that they are true or false, quoted ones too. */
+function taggedBoolean(text: string): boolean | undefined {
+  if (/^(?:true|y)$/i.test(text)) return true
+  return /^(?:false|n)$/i.test(text) ? false : undefined
+}
+
+/** Numbers that YAML 1.2 writes in another way, or not at all. */
+function numberOf(text: string): number | undefined {
+  const [, sign, digits = ''] = /^([-+]?)(0[0-7_]+|0b[01_]+|0x[\da-fA-F_]+|\d[\d_]*(?:\.[\d_]*)?)$/.exec(text) ?? []
+  if (sign === undefined) return undefined
+  const plain = digits.replaceAll('_', '')
+  const size = /^0[0-7]+$/.test(plain) ? Number.parseInt(plain, 8) : Number(plain)
+  if (Number.isNaN(size)) return undefined
+  return sign === '-' ? -size : size
 }

@@ -43,6 +43,33 @@ describe('readDocument', () => {
     expect(value).toEqual({ x: { a: 1, b: 2 }, y: { a: 1, b: 3 }, z: { a: 1, b: 2 } })
   })
 
+  // What Kong 3.9.1's lyaml made of them.
+  it.each<[string, unknown]>([
+    ['017', 15],
+    ['-017', -15],
+    ['08', 8],
+    ['1_000', 1000],
+    ['+1_000', 1000],
+    ['0.5_1', 0.51],
+    ['0x1_F', 31],
+    ['0b11', 3],
+    ['0x', '0x'],
+    ['1.2.3', '1.2.3'],
+    ['2001-01-01', '2001-01-01'],
+    ['0', 0],
+    ['"017"', '017'],
+    ['"yes"', 'yes'],
+    ['! yes', true],
+    ['!!bool "no"', false],
+    ['!!bool n', false],
+    ['n', 'n'],
+    ['!!str yes', 'yes'],
+    ['!!str 017', '017'],
+    ['!!int 0x10', 16],
+  ])('reads %s as Kong does', (text, value) => {
+    expect(read(`a: ${text}\n`).value).toEqual({ a: value })
+  })
+
   it('keeps a key such as __proto__ from meaning anything', () => {
     const { value } = read('__proto__: {polluted: 1}\n')
     expect(Object.getPrototypeOf(value)).toBeNull()
