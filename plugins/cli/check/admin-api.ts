@@ -23,6 +23,8 @@ export interface AdminApi {
   readonly url: string
   /** Sent with every request, such as a token. */
   readonly headers: Readonly<Record<string, string>>
+  /** Ends all of it, however promptly every page comes. */
+  readonly deadline: AbortSignal
 }
 
 /** @throws {PortcullisError} `unreachable_admin` when a list cannot be read whole. */
@@ -30,7 +32,7 @@ export async function readAdminApi(admin: AdminApi, places: Places): Promise<Kon
   const base = baseOf(admin.url)
   const shown = base.href.replace(/\/$/, '')
   const lists = async (path: string, optional = false): Promise<readonly Raw[]> => {
-    const rows = await readList(base, path, admin.headers, optional)
+    const rows = await readList(base, path, admin, optional)
     for (const row of rows) places.note(row, { file: `${shown}/${path}/${text(row.id) ?? ''}` })
     return rows
   }
@@ -53,7 +55,7 @@ export type Settings = { readonly environment: Environment } | { readonly whyUnk
 /** Kong 3.9 without llm-edge answers 500 as long as it runs a plugin server itself. @throws as {@link readAdminApi} does. */
 export async function readSettings(admin: AdminApi): Promise<Settings> {
   const base = baseOf(admin.url)
-  const reply = await get(base, '', admin.headers)
+  const reply = await get(base, '', admin)
   const configuration = memberAt(parsed(await bounded(reply, '')), 'configuration')
   if (!reply.ok || !isRaw(configuration))
     return {
@@ -71,19 +73,14 @@ function baseOf(url: string): URL {
   return base
 }
 
-async function readList(
-  base: URL,
-  path: string,
-  headers: AdminApi['headers'],
-  optional: boolean,
-): Promise<readonly Raw[]> {
+async function readList(base: URL, path: string, admin: AdminApi, optional: boolean): Promise<readonly Raw[]> {
   const rows: Raw[] = []
   const seen = new Set<string>()
   let next: URL | undefined = new URL(`${path}?size=${PAGE_SIZE}`, base)
   while (next !== undefined) {
     if (seen.has(next.href) || seen.size >= MAX_PAGES) throw unreachable(path, 'its pages do not end')
     seen.add(next.href)
-    const page = await readPage(next, path, headers, optional)
+    const page = await readPage(next, path, admin, optional)
     if (page === undefined) return rows
     for (const row of page.data) rows.push(row)
     if (rows.length > MAX_ROWS) throw unreachable(path, `it has more than ${MAX_ROWS} entries`)
@@ -106,13 +103,8 @@ interface Page {
   readonly next: unknown
 }
 
-async function readPage(
-  url: URL,
-  path: string,
-  headers: AdminApi['headers'],
-  optional: boolean,
-): Promise<Page | undefined> {
-  const reply = await get(url, path, headers)
+async function readPage(url: URL, path: string, admin: AdminApi, optional: boolean): Promise<Page | undefined> {
+  const reply = await get(url, path, admin)
   // The list of a plugin that Kong has not loaded.
   if (reply.status === 404 && optional) return undefined
   if (!reply.ok) throw unreachable(path, `status ${reply.status}`)
@@ -122,9 +114,10 @@ async function readPage(
   return { data: page.data, next: page.next }
 }
 
-async function get(url: URL, path: string, headers: AdminApi['headers']): Promise<Response> {
+async function get(url: URL, path: string, { headers, deadline }: AdminApi): Promise<Response> {
+  const signal = AbortSignal.any([deadline, AbortSignal.timeout(TIMEOUT_MS)])
   try {
-    return await fetch(url, { headers, redirect: 'manual', signal: AbortSignal.timeout(TIMEOUT_MS) })
+    return await fetch(url, { headers, redirect: 'manual', signal })
   } catch (error) {
     throw unreachable(path, whyUnanswered(error))
   }

@@ -23,6 +23,8 @@ interface CheckOptions {
 }
 
 const ADMIN_HEADER = 'PORTCULLIS_ADMIN_HEADER'
+/** Enough for a large Kong; a pipeline's job must not wait for a slow one as long as it pleases. */
+const ADMIN_DEADLINE_MS = 300_000
 
 export function addCheck(program: Command, io: Io, finish: Finish): void {
   program
@@ -127,7 +129,7 @@ function adminOf(sources: readonly string[], io: Io): AdminApi | undefined {
   const url = sources.find((source) => /^https?:\/\//i.test(source))
   if (url === undefined) return undefined
   if (sources.length > 1) throw new PortcullisError('mixed_sources', 'give either files or one Admin API')
-  return { url, headers: adminHeaders(io.env[ADMIN_HEADER]) }
+  return { url, headers: adminHeaders(io.env[ADMIN_HEADER]), deadline: AbortSignal.timeout(ADMIN_DEADLINE_MS) }
 }
 
 async function readAdmin(admin: AdminApi, places: Places): Promise<KongConfig> {

@@ -7,6 +7,8 @@ import { join } from 'node:path'
 import { Ajv } from 'ajv'
 import { afterAll, afterEach, describe, expect, it } from 'vitest'
 import { parse } from 'yaml'
+import { readAdminApi } from '../../../../plugins/cli/check/admin-api.ts'
+import { Places } from '../../../../plugins/cli/check/document.ts'
 import { RULES } from '../../../../plugins/cli/check/rules/index.ts'
 import { EXIT } from '../../../../plugins/cli/io.ts'
 import { FIXTURES, findings, portcullis, ROOT } from './portcullis.ts'
@@ -390,6 +392,26 @@ describe('a running Admin API', () => {
     expect(code).toBe(EXIT.failed)
     expect(err).toContain('/services')
   })
+})
+
+it('does not wait for an Admin API whose pages come one by one, for ever', async () => {
+  const deadline = new AbortController()
+  let pages = 0
+  const server = createServer((_request, response) => {
+    if (++pages === 3) deadline.abort(new DOMException('late', 'TimeoutError'))
+    response.end(JSON.stringify({ data: [], next: `/services?offset=${pages}` }))
+  })
+  try {
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+    await expect(readAdminApi({ url, headers: {}, deadline: deadline.signal }, new Places())).rejects.toMatchObject({
+      code: 'unreachable_admin',
+      message: 'could not read /services of the Admin API: TimeoutError',
+    })
+    expect(pages).toBeLessThan(5)
+  } finally {
+    server.close()
+  }
 })
 
 describe('an Admin API that does not answer as one', () => {
