@@ -105,12 +105,16 @@ export const EDITORS = [
 /** Plugins that change what their config says, which may be no more than a credential; the second of Kong Enterprise. */
 export const TRANSFORMERS = ['request-transformer', 'request-transformer-advanced'] as const
 
+/** Plugins that answer from earlier answers; the second of Kong Enterprise. */
+export const CACHES = ['proxy-cache', 'proxy-cache-advanced'] as const
+
 /** Plugins of a consumer that make a difference to any rule. */
 export const TELLING: ReadonlySet<string> = new Set([
   ...PACK,
   ...LOGGERS,
   ...EDITORS,
   ...TRANSFORMERS,
+  ...CACHES,
   'opentelemetry',
   'zipkin',
   'ai-response-transformer',

@@ -1,7 +1,7 @@
 /** Who may come in. */
 
 import type { Consumer, Plugin } from '../entities.ts'
-import { isRaw, memberAt, text } from '../place.ts'
+import { isRaw, memberAt, strings, text } from '../place.ts'
 import { AUTH_PLUGINS } from '../priorities.ts'
 import type { Hit, Rule } from '../rule.ts'
 import { nameOf, type RouteView, type Site, type View } from '../site.ts'
@@ -105,5 +105,33 @@ export const preflightUnauthenticated: Rule = {
         for (const plugin of authIn(view))
           if (plugin.config.run_on_preflight === false)
             yield { place: plugin.place, what: `${plugin.name} has run_on_preflight: false`, on: [plugin] }
+  },
+}
+
+/** Whether llm-scope verifies tokens by itself: it takes none without an end. */
+function verifiesTokens({ plugins }: View): boolean {
+  const gateway = plugins.get('llm-gateway')?.config
+  const scopes = [plugins.get('llm-scope')?.config, gateway?.mode === 'shadow' ? undefined : memberAt(gateway, 'scope')]
+  return scopes.some((scope) => enforces(scope) && isRaw(memberAt(scope, 'jwt')))
+}
+
+export const endlessTokens: Rule = {
+  id: 'endless-tokens',
+  severity: 'warning',
+  title: 'Tokens that never expire',
+  why: 'The jwt plugin looks at `exp` only where it is told to: a token that leaked once, or has no end, is good for ever.',
+  fix: 'Set `claims_to_verify: [exp]`, and `maximum_expiration` for tokens that callers sign themselves.',
+  *find({ routes }) {
+    for (const { views } of routes)
+      for (const view of views) {
+        const plugin = view.plugins.get('jwt')
+        if (plugin === undefined || verifiesTokens(view)) continue
+        if (!strings(plugin.config.claims_to_verify).includes('exp'))
+          yield {
+            place: plugin.place,
+            what: `jwt takes expired tokens on ${nameOf(view)}`,
+            on: [plugin],
+          }
+      }
   },
 }

@@ -2,7 +2,7 @@
 
 import type { Rule } from '../rule.ts'
 import { auditLinesCut, auditNotLogged } from './audit.ts'
-import { anonymousAllowed, preflightUnauthenticated, routeWithoutAuth } from './auth.ts'
+import { anonymousAllowed, endlessTokens, preflightUnauthenticated, routeWithoutAuth } from './auth.ts'
 import { addedNotReplaced, credentialsForwarded, keysInAddress, providerKeyForwarded } from './credentials.ts'
 import {
   adminExposed,
@@ -19,7 +19,7 @@ import {
 import { errorLog } from './error-log.ts'
 import { guardIncomplete, guardMissing, guardUnmeetable } from './guard.ts'
 import { keysInLogs, keysInTraces, promptsInLogs } from './logs.ts'
-import { consumerGroup, edgeMissing, editsAfterScope, keyHeaderMismatch, neverApplies } from './order.ts'
+import { cachedAnswers, consumerGroup, edgeMissing, editsAfterScope, keyHeaderMismatch, neverApplies } from './order.ts'
 import { bodyCaps, configRefused, inShadow, localCounters, policiesTwice, unlimitedCallers } from './plugin-config.ts'
 import { clientKeyInClear, keyTooOld, secretInClear, vaultNotResolved } from './secrets.ts'
 import { httpAllowed, protocolUnmetered, upstreamInClear, upstreamUnverified } from './transport.ts'
@@ -27,6 +27,7 @@ import { httpAllowed, protocolUnmetered, upstreamInClear, upstreamUnverified } f
 export const RULES: readonly Rule[] = [
   routeWithoutAuth,
   anonymousAllowed,
+  endlessTokens,
   preflightUnauthenticated,
   httpAllowed,
   upstreamInClear,
@@ -36,6 +37,7 @@ export const RULES: readonly Rule[] = [
   guardIncomplete,
   guardUnmeetable,
   editsAfterScope,
+  cachedAnswers,
   edgeMissing,
   keyHeaderMismatch,
   neverApplies,

@@ -3,7 +3,7 @@
 import { priorityOf } from '../effective.ts'
 import type { Plugin } from '../entities.ts'
 import { memberAt, strings } from '../place.ts'
-import { AUTH_PLUGINS, EDITORS, TRANSFORMERS } from '../priorities.ts'
+import { AUTH_PLUGINS, CACHES, EDITORS, TRANSFORMERS } from '../priorities.ts'
 import type { Rule } from '../rule.ts'
 import { decidingIn, nameOf, type View } from '../site.ts'
 
@@ -74,6 +74,31 @@ export const editsAfterScope: Rule = {
             }
         }
       }
+  },
+}
+
+/** Methods whose answers do not hang on a body. */
+const BODILESS = new Set(['GET', 'HEAD', 'OPTIONS'])
+
+export const cachedAnswers: Rule = {
+  id: 'cached-answers',
+  severity: 'error',
+  title: 'A cache for answers of a model',
+  why: 'proxy-cache tells requests apart by consumer, route and address, never by what was asked: callers get the answers to other prompts, those of other callers where Kong knows no consumer, and prompts lie in its memory.',
+  fix: 'Take proxy-cache off the route, or leave `request_method` at GET and HEAD.',
+  *find({ routes }) {
+    for (const { views } of routes)
+      for (const view of views)
+        for (const name of CACHES) {
+          const plugin = view.plugins.get(name)
+          const cached = strings(plugin?.config.request_method).filter((method) => !BODILESS.has(method))
+          if (plugin !== undefined && cached.length > 0)
+            yield {
+              place: plugin.place,
+              what: `${name} keeps answers to ${cached.join(', ')} on ${nameOf(view)}`,
+              on: [plugin],
+            }
+        }
   },
 }
 

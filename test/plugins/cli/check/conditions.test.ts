@@ -86,7 +86,20 @@ it.each<readonly [what: string, rule: string, config: string]>([
     'credentials-forwarded',
     change(base, '          hide_credentials: true\n', ''),
   ],
-  ['a token that travels on', 'credentials-forwarded', onService('name: jwt')],
+  ['a token that travels on', 'credentials-forwarded', onService('{name: jwt, config: {claims_to_verify: [exp]}}')],
+  [
+    'a token that need not end',
+    'endless-tokens',
+    change(onService('name: jwt'), 'name: llm-guard', 'name: llm-upstream\n      - name: llm-guard'),
+  ],
+  ...['proxy-cache', 'proxy-cache-advanced'].map(
+    (name) =>
+      [
+        `answers of ${name}`,
+        'cached-answers',
+        onBob(`plugins: [{name: ${name}, config: {request_method: [POST]}}]`),
+      ] as const,
+  ),
   ['a password that travels on', 'credentials-forwarded', onService('name: basic-auth')],
   ['a key in clear', 'client-key-in-clear', onBob('keyauth_credentials: [{key: clear}]')],
   ['a JWT secret in clear', 'client-key-in-clear', onBob('jwt_secrets: [{key: iss, secret: clear}]')],
@@ -133,6 +146,17 @@ it.each<readonly [what: string, rule: string, config: string]>([
   ],
 ])('%s is %s', async (_, rule, config) => {
   expect(await rulesIn(config)).toEqual([rule])
+})
+
+it('tokens that llm-scope verifies by itself have an end', async () => {
+  const judged = (mode: string) =>
+    change(
+      onService('name: jwt'),
+      '          static:\n',
+      `          mode: ${mode}\n          jwt: {issuers: [{issuer: 'https://i', audiences: [a], jwks_uri: 'https://i/jwks'}]}\n          static:\n`,
+    )
+  expect(await rulesIn(judged('enforce'))).not.toContain('endless-tokens')
+  expect(await rulesIn(judged('shadow'))).toContain('endless-tokens')
 })
 
 it.each([

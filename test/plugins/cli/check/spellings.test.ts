@@ -151,7 +151,7 @@ describe('ai-proxy', () => {
     scopeless(
       onService(
         `{name: ai-proxy, config: {route_type: llm/v1/chat, auth: ${auth}}}`,
-        change(base, `      ${KEY_AUTH}`, '      - name: jwt\n'),
+        change(base, `      ${KEY_AUTH}`, '      - {name: jwt, config: {claims_to_verify: [exp]}}\n'),
       ),
     )
 
