@@ -2,7 +2,7 @@
 
 import { priorityOf } from '../effective.ts'
 import type { Plugin } from '../entities.ts'
-import { memberAt, strings } from '../place.ts'
+import { isRaw, memberAt, strings } from '../place.ts'
 import { AUTH_PLUGINS, CACHES, EDITORS, TRANSFORMERS } from '../priorities.ts'
 import type { Rule } from '../rule.ts'
 import { decidingIn, nameOf, type View } from '../site.ts'
@@ -18,9 +18,16 @@ const HARMLESS = new Set([
   'openai-project',
 ])
 
-function judgesScope({ plugins }: View): boolean {
-  return plugins.has('llm-scope') || memberAt(plugins.get('llm-gateway')?.config, 'scope') !== undefined
+/** What has judged the request before it is changed: its scope or, where nothing does that, its cost. */
+function judgeOf({ plugins }: View): 'llm-scope' | 'llm-token-limit' | undefined {
+  const runs = (name: string, member: string) =>
+    plugins.has(name) || isRaw(memberAt(plugins.get('llm-gateway')?.config, member))
+  if (runs('llm-scope', 'scope')) return 'llm-scope'
+  return runs('llm-token-limit', 'token_limit') ? 'llm-token-limit' : undefined
 }
+
+/** ai-proxy translates for a route that only has limits: the reply it translates back is what they settle by. */
+const TRANSLATORS = new Set(['ai-proxy', 'ai-proxy-advanced'])
 
 /** Some change nothing but responses, as they are configured. */
 function changesRequests({ name, config }: Plugin): boolean {
@@ -51,17 +58,19 @@ function isHarmless(part: string, entry: string): boolean {
 export const editsAfterScope: Rule = {
   id: 'edits-after-scope',
   severity: 'error',
-  title: 'A plugin changes the request after llm-scope judged it',
-  why: 'What is forwarded is then not what was allowed: another model, operation or prompt can be smuggled in. The same holds for what llm-token-limit reserved.',
+  title: 'A plugin changes the request after llm-scope or llm-token-limit judged it',
+  why: 'What is forwarded is then not what was allowed: another model, operation or prompt can be smuggled in, and more be used than was reserved.',
   fix: 'Take the plugin off the route. If what it changes is fixed and harmless, tag it `portcullis-ack:edits-after-scope`. request-transformer may set credentials without that.',
   *find({ routes }) {
     for (const { views } of routes)
       for (const view of views) {
-        if (!judgesScope(view)) continue
+        const judge = judgeOf(view)
+        if (judge === undefined) continue
         for (const name of EDITORS) {
+          if (judge !== 'llm-scope' && TRANSLATORS.has(name)) continue
           const plugin = view.plugins.get(name)
           if (plugin !== undefined && changesRequests(plugin))
-            yield { place: plugin.place, what: `${name} runs behind llm-scope on ${nameOf(view)}`, on: [plugin] }
+            yield { place: plugin.place, what: `${name} runs behind ${judge} on ${nameOf(view)}`, on: [plugin] }
         }
         for (const name of TRANSFORMERS) {
           const transformer = view.plugins.get(name)
@@ -69,7 +78,7 @@ export const editsAfterScope: Rule = {
           if (transformer !== undefined && edits.length > 0)
             yield {
               place: transformer.place,
-              what: `${name} changes ${edits.join(', ')} behind llm-scope on ${nameOf(view)}`,
+              what: `${name} changes ${edits.join(', ')} behind ${judge} on ${nameOf(view)}`,
               on: [transformer],
             }
         }

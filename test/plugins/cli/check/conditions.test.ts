@@ -52,6 +52,14 @@ it.each<readonly [what: string, rule: string, config: string]>([
     '{name: request-transformer, config: {http_method: POST}}',
     '{name: request-transformer, config: {rename: {headers: ["x-a:content-type"]}}}',
   ].map((plugin) => [`an edit behind llm-scope: ${plugin}`, 'edits-after-scope', onService(plugin)] as const),
+  ...[
+    '{name: ai-prompt-decorator, config: {prompts: {}}}',
+    '{name: request-transformer, config: {replace: {body: ["max_tokens:99999"]}}}',
+  ].map(
+    (plugin) => [`an edit behind limits alone: ${plugin}`, 'edits-after-scope', scopeless(onService(plugin))] as const,
+  ),
+  ['an edit behind llm-gateway', 'edits-after-scope', inGateway('scope: {static: {alice: ["llm:*"]}}')],
+  ['an edit behind the limits of llm-gateway', 'edits-after-scope', inGateway('')],
   ...['http-log', 'file-log', 'tcp-log', 'udp-log', 'syslog', 'loggly'].map(
     (name) => [`keys in ${name}`, 'keys-in-logs', onService(`name: ${name}`)] as const,
   ),
@@ -166,6 +174,14 @@ it.each([
 ])('Lua that leaks nothing is no finding: %s', async (lua) => {
   expect(await rulesIn(onService(inLua('pre-function', 'access', lua)))).toEqual([])
 })
+
+/** With limits, and `more`, in llm-gateway, and an edit behind it. */
+function inGateway(more: string): string {
+  const limits = 'store: redis, redis: {host: redis}, limits: [{name: t, limit: 9, window_seconds: 60}]'
+  const plugins = `- {name: llm-gateway, config: {${more === '' ? '' : `${more}, `}token_limit: {${limits}}}}\n      - {name: ai-prompt-decorator, config: {prompts: {}}}\n      `
+  const single = /- name: llm-scope[\s\S]*(?=- name: llm-guard)/
+  return change(base.replace(single, plugins), '[llm-scope, llm-token-limit]', '[llm-gateway]')
+}
 
 /** Without what refuses strangers, or edits, by itself. */
 function scopeless(config: string): string {
