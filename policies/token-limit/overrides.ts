@@ -16,9 +16,26 @@ const DECISIVE: ReadonlySet<string> = new Set(
 /** Every name of a budget of reasoning: `thinking_token_budget`, `reasoning_budget`, `max_thinking_tokens`. */
 const REASONING_BUDGET = /^(?:(?:max)?(?:thinking|reasoning)(?:token)?(?:budget|tokens|budgettokens)|budgettokens)$/
 
+/** What brings in input that is not in the body: tools and searches that run elsewhere, and what was kept there. */
+const UNSEEN: ReadonlySet<string> = new Set(
+  [
+    'tools',
+    'plugins',
+    'data_sources',
+    'web_search_options',
+    'search_parameters',
+    'cached_content',
+    'previous_response_id',
+    'conversation',
+    'prompt',
+  ].map(foldName),
+)
+
 export interface Overrides {
   /** The largest budget of thinking among them; zero when there is none. */
   readonly thinkingBudget: number
+  /** They bring in input that is not in the body. */
+  readonly unseen: boolean
 }
 
 /**
@@ -26,29 +43,39 @@ export interface Overrides {
  * @throws {RefusedRead} `invalid_request` when they decide how much is used.
  */
 export function readOverrides(body: JsonObject, except: readonly string[]): Overrides | undefined {
-  const found = Object.entries(body).filter(
+  const settings = Object.entries(body).filter(
     ([name, value]) => value !== null && redirects(name) && !except.includes(name),
   )
-  if (found.length === 0) return undefined
-  return { thinkingBudget: Math.max(...found.map(([name, value]) => thinkingIn(value, name, name))) }
+  if (settings.length === 0) return undefined
+  const found = { thinkingBudget: 0, unseen: false }
+  for (const [name, value] of settings) collect(value, name, name, found)
+  return found
 }
 
 /** @param place the member at the top of the body @param parent the member that holds the value */
-function thinkingIn(value: unknown, place: string, parent: string): number {
-  if (Array.isArray(value)) return Math.max(0, ...value.map((item) => thinkingIn(item, place, parent)))
-  if (!isObject(value)) return 0
-  let largest = 0
+function collect(
+  value: unknown,
+  place: string,
+  parent: string,
+  into: { -readonly [K in keyof Overrides]: Overrides[K] },
+) {
+  if (Array.isArray(value)) for (const item of value) collect(item, place, parent, into)
+  if (!isObject(value)) return
   for (const [key, member] of Object.entries(value)) {
     const folded = foldName(key)
     if (folded === 'thinkingbudget' && foldName(parent) === 'thinkingconfig') {
-      largest = Math.max(largest, thinkingBudget(value, key))
+      into.thinkingBudget = Math.max(into.thinkingBudget, thinkingBudget(value, key))
       continue
     }
     if (DECISIVE.has(folded) || REASONING_BUDGET.test(folded))
       throw invalid(`The field ${fieldName(key)} must stand at the top of the body, not inside ${fieldName(place)}.`)
-    largest = Math.max(largest, thinkingIn(member, place, key))
+    if (UNSEEN.has(folded) && !isEmpty(member)) into.unseen = true
+    collect(member, place, key, into)
   }
-  return largest
+}
+
+function isEmpty(value: unknown): boolean {
+  return value === null || (Array.isArray(value) && value.length === 0)
 }
 
 /** Minus one leaves it to Gemini, as no budget does: the limit of all output holds for its thoughts as well. */

@@ -75,11 +75,12 @@ export async function readRequest(exchange: Exchange, options: ReadOptions, llm:
 }
 
 /** Overrides may ask for reasoning. Its budget alone is no limit of all output, as in the body. */
-function overridden(call: LlmCall, { thinkingBudget }: Overrides): LlmCall {
-  const { declaredOutput, candidates } = call
-  if (declaredOutput === undefined) return { ...call, reasoning: true }
+function overridden(call: LlmCall, { thinkingBudget, unseen }: Overrides): LlmCall {
+  const { declaredOutput, candidates, input } = call
+  const asked = { ...call, reasoning: true, input: unseen ? { ...input, unseen } : input }
+  if (declaredOutput === undefined) return asked
   const thinking = Math.min(thinkingBudget * candidates, Number.MAX_SAFE_INTEGER)
-  return { ...call, reasoning: true, declaredOutput: Math.max(declaredOutput, thinking) }
+  return { ...asked, declaredOutput: Math.max(declaredOutput, thinking) }
 }
 
 /** Also the models that tools use, and {@link UNKNOWN_MODEL} when something leaves open which model answers. */

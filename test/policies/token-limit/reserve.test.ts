@@ -47,6 +47,19 @@ describe('reservation', () => {
     })
   })
 
+  it.each<[string, object]>([
+    ['cached content, as Gemini documents it', { google: { cached_content: 'cachedContents/x' } }],
+    ['tools that run at the provider', { tools: [{ type: 'web_search' }] }],
+    ['a search', { web_search_options: {} }],
+    ['an earlier answer', { previous_response_id: 'r' }],
+  ])('counts as unseen input, in settings over the body: %s', async (_, extra_body) => {
+    const { passed } = setUp({ limits: [rule({ limit: 100_000 })], unseen_input_tokens: 5000 })
+    const estimated = async (extra: object) =>
+      (await passed({ body: chat({ max_tokens: 1, extra_body: extra }) })).reservation?.estimated.input ?? 0
+    expect(await estimated(extra_body)).toBeGreaterThan(5000)
+    expect(await estimated({ google: { safety_settings: [], cached_content: null }, tools: [] })).toBeLessThan(100)
+  })
+
   it('has an error of its own for a budget larger than the whole limit', async () => {
     const { refused } = setUp({ limits: [rule()] })
     const decision = await refused({ body: chat({ max_tokens: 1001 }) })
