@@ -11,6 +11,7 @@ import { addLimits } from './commands/limits.ts'
 import { addShadow } from './commands/shadow.ts'
 import { addTokens } from './commands/tokens/index.ts'
 import { EXIT, type ExitCode, type Finish, type Io } from './io.ts'
+import { printableLines } from './print.ts'
 
 /** Adds one group of subcommands. What a group needs to run is imported by its actions, so that `--help` stays quick. */
 export type AddCommands = (program: Command, io: Io, finish: Finish) => void
@@ -38,7 +39,8 @@ export async function run(args: readonly string[], io: Io, groups = GROUPS): Pro
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.failed
     if (!(error instanceof PortcullisError) && !(error instanceof RedisFailure)) throw error
-    io.err(`portcullis: ${error.message}\n`)
+    // It may name what a file, a caller or a server brought along.
+    io.err(`portcullis: ${printableLines(error.message)}\n`)
     return EXIT.failed
   }
 }

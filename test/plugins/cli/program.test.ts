@@ -22,6 +22,9 @@ function recording() {
 const groups: readonly AddCommands[] = [
   (program, _io, finish) => {
     program.command('look').action(() => finish(EXIT.findings))
+    program.command('quote').action(() => {
+      throw new PortcullisError('unreachable', '\u001b[2Jone\u202e\ntwo')
+    })
     program.command('fail').action(() => {
       throw new PortcullisError('unreachable', 'the store is not there')
     })
@@ -44,6 +47,12 @@ it('says what went wrong on standard error', async () => {
   expect(await run(['fail'], io, groups)).toBe(EXIT.failed)
   expect(io.errText).toBe('portcullis: the store is not there\n')
   expect(io.outText).toBe('')
+})
+
+it('lets nothing that an error quotes command the terminal', async () => {
+  const io = recording()
+  expect(await run(['quote'], io, groups)).toBe(EXIT.failed)
+  expect(io.errText).toBe('portcullis: \\u{1b}[2Jone\\u{202e}\ntwo\n')
 })
 
 it('refuses what it does not know', async () => {

@@ -11,7 +11,7 @@ import {
   openOutput,
 } from '../../keys/open.ts'
 import type { IssueRequest } from '../../keys/ports.ts'
-import { asJsonLine } from '../../print.ts'
+import { asJsonLine, printableLines } from '../../print.ts'
 import { collect, type JsonOption, type Place, withBackend } from './place.ts'
 
 interface IssueOptions extends BackendOptions, OutputOptions, JsonOption {
@@ -53,7 +53,7 @@ export function addIssue(keys: Command, place: Place): void {
         if (options.json && !output.isStdout)
           io.out(asJsonLine({ id: secret.id, consumer: secret.owner, delivered_to: output.name }))
         const where = output.isStdout ? '' : `, in ${output.name}`
-        io.err(`Issued the key ${secret.id} for ${secret.owner}${where}. It is shown only once.\n`)
+        io.err(printableLines(`Issued the key ${secret.id} for ${secret.owner}${where}. It is shown only once.\n`))
         if (backend.afterwards !== undefined) io.err(`Now ${backend.afterwards}.\n`)
       } finally {
         await output.close()

@@ -16,7 +16,7 @@ import { createProgress } from '../../keys/progress.ts'
 import { findEnded } from '../../keys/pruning.ts'
 import { nameData } from '../../keys/report.ts'
 import { planRotation, runRotation, type Step } from '../../keys/rotation.ts'
-import { asJsonLine, counted } from '../../print.ts'
+import { asJsonLine, counted, printableLines } from '../../print.ts'
 import { type JsonOption, type Place, withBackend } from './place.ts'
 
 interface RotateOptions extends BackendOptions, OutputOptions, JsonOption {
@@ -118,10 +118,15 @@ function report({ steps, rotated, ended, retireAt, backend, options, place: { io
         old_valid_until: until,
       }),
     )
-  for (const { id, consumer, why } of skipped) io.err(`Skipped ${id ?? 'a key without id'} of ${consumer}: ${why}.\n`)
+  for (const { id, consumer, why } of skipped)
+    io.err(printableLines(`Skipped ${id ?? 'a key without id'} of ${consumer}: ${why}.\n`))
   if (options.dryRun) {
     for (const { type, key } of due)
-      io.err(`Would ${type === 'resume' ? 'finish' : 'rotate'} ${key.id ?? 'a key without id'} of ${key.owner}.\n`)
+      io.err(
+        printableLines(
+          `Would ${type === 'resume' ? 'finish' : 'rotate'} ${key.id ?? 'a key without id'} of ${key.owner}.\n`,
+        ),
+      )
     io.err(`Would rotate ${counted(due.length, 'key')} and remove ${ended} whose grace time is over.\n`)
     return
   }

@@ -3,7 +3,7 @@
 import { type Command, Option } from 'commander'
 import { PortcullisError } from '../../../../policies/errors.ts'
 import { parseDuration } from '../../keys/duration.ts'
-import { asJsonLine } from '../../print.ts'
+import { asJsonLine, printableLines } from '../../print.ts'
 import { collect, type JsonOption, type Place } from '../keys/place.ts'
 
 interface IssueOptions extends JsonOption {
@@ -63,7 +63,7 @@ export function addIssue(tokens: Command, { io, load }: Place): void {
         if (options.json) io.out(asJsonLine(facts))
       } else if (io.deliver === undefined) io.out(text)
       else await io.deliver(text)
-      io.err(`Issued the token ${jti} for ${sub}, valid until ${expires}.\n`)
+      io.err(printableLines(`Issued the token ${jti} for ${sub}, valid until ${expires}.\n`))
     })
 }
 

@@ -72,6 +72,16 @@ const secretsOf = (path: string) =>
   [...readFileSync(path, 'utf8').matchAll(/key: "?([\w-]{20,})/g)].map(([, key]) => key ?? '')
 
 describe('on a declarative file', () => {
+  it('lets no name of a consumer command the terminal', async () => {
+    const file = kongFile(FILE.replace('username: bob', 'username: "bob\\e[2J\\u202e"'))
+    const args = ['rotate', '--older-than', '1d', '--file', file]
+    for (const more of [[], ['--dry-run', '--unknown-age']]) {
+      const { errText } = await keys([...args, ...more])
+      expect(errText).toContain('bob\\u{1b}[2J\\u{202e}')
+      expect(errText.replaceAll('\n', '')).not.toMatch(/[\p{Cc}\p{Cf}]/u)
+    }
+  })
+
   it('rotates what is old, once, and shows each new secret once', async () => {
     const file = kongFile()
     const first = await keys(['rotate', '--older-than', '60d', '--file', file])
