@@ -11,6 +11,7 @@ export interface CpuTime {
 }
 
 export interface Processes {
+  readonly worker: number
   readonly server: number
   readonly redis: number
 }
@@ -19,13 +20,12 @@ export interface Processes {
 const TICK_MS = 10
 
 /** @returns a function that tells the time used so far */
-export function cpuClock({ server, redis }: Processes): () => CpuTime {
-  const worker = workerAbove(server)
+export function cpuClock({ worker, server, redis }: Processes): () => CpuTime {
   return () => ({ worker: usedBy(worker), server: usedBy(server), redis: usedBy(redis) })
 }
 
 /** Kong's worker starts the plugin server, through processes of its own. */
-function workerAbove(pid: number): number {
+export function workerAbove(pid: number): number {
   let at = pid
   while (!readFileSync(`/proc/${at}/cmdline`, 'utf8').startsWith('nginx: worker')) {
     at = Number(statOf(at)[1])

@@ -1,5 +1,6 @@
 /**
- * What the pack costs on a real Kong: `npm run bench:kong [-- --seconds N --rounds N --routes pack,gateway --json FILE]`.
+ * What the pack costs on a real Kong: `npm run bench:kong [-- --seconds N --rounds N --routes pack,gateway --json FILE
+ * --worker-share 0.6]`.
  *
  * One Kong with one worker, one upstream, one Redis; routes that differ only in their plugins, each loaded in turn with
  * 2 KB prompts. The exit code is 1 when one of them is slower than it may be, relative to Kong's own Lua limiter with
@@ -19,11 +20,12 @@ import { REDIS_PORT, UPSTREAM_PORT } from '../../e2e/support/ports.ts'
 import { listens } from '../../e2e/support/ready.ts'
 import { until } from '../../e2e/support/wait.ts'
 import { median } from '../harness.ts'
-import { type CpuTime, cpuClock } from './cpu.ts'
+import { type CpuTime, cpuClock, workerAbove } from './cpu.ts'
 import { generator, load, type Measured } from './load.ts'
 import { countRoundTrips, type RoundTrips } from './round-trips.ts'
 import { LIMITER, type Route, routesIn } from './routes.ts'
 import { startUpstream, upstreamName } from './upstream.ts'
+import { holdBack } from './worker-share.ts'
 
 const CONNECTIONS = [1, 8, 32] as const
 
@@ -47,6 +49,7 @@ async function main(): Promise<void> {
       rounds: { type: 'string', default: '5' },
       routes: { type: 'string' },
       json: { type: 'string' },
+      'worker-share': { type: 'string' },
     },
   })
   if (kongMissing) return
@@ -69,7 +72,10 @@ async function main(): Promise<void> {
   const url = (route: string) => urlOf(kong, route)
   const server = (await kong.pluginServers()).at(-1)
   if (server === undefined) throw new Error('Kong has no plugin server')
-  const cpu = cpuClock({ server, redis })
+  const worker = workerAbove(server)
+  const cpu = cpuClock({ worker, server, redis })
+  const share = values['worker-share']
+  if (share !== undefined) resources.defer(holdBack(worker, Number(share)))
   async function measure(route: string, connections: number, seconds: number) {
     const before = cpu()
     const measured = await load({ url: url(route), key: KEYS.alice, body: BODY, connections, seconds })
@@ -89,7 +95,7 @@ async function main(): Promise<void> {
       }
     }
   }
-  report(rows, chosen, roundTrips, values.json)
+  report(rows, chosen, roundTrips, values.json, share)
 }
 
 type Routes = Readonly<Record<string, Route>>
@@ -133,6 +139,7 @@ function report(
   routes: Routes,
   roundTrips: ReadonlyMap<string, RoundTrips>,
   json: string | undefined,
+  workerShare: string | undefined,
 ): void {
   const table = CONNECTIONS.flatMap((connections) => {
     const of = (route: string) => rows.filter((row) => row.route === route && row.connections === connections)
@@ -153,7 +160,7 @@ function report(
     }))
   })
   console.log(
-    `load by ${generator}, upstream ${upstreamName}, prompts of about 2 KB, each of other words, one Kong worker, medians of all rounds`,
+    `load by ${generator}, upstream ${upstreamName}, prompts of about 2 KB, each of other words, one Kong worker${workerShare === undefined ? '' : ` held to ${workerShare} of a core`}, medians of all rounds`,
   )
   console.log('connections  requests/s  p50 ms  p99 ms  x limiter  RPC  Redis  worker us  server us  redis us  plugins')
   for (const row of table)
