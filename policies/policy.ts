@@ -78,7 +78,10 @@ export interface Exchange {
   caller(): MaybePromise<Caller>
 }
 
-/** Changes to the request before it is forwarded. */
+/**
+ * Changes to the request before it is forwarded. Headers are removed first, with dashes or with underscores in their name,
+ * then set: one that is both is forwarded with the value set.
+ */
 export interface Edits {
   readonly body?: Uint8Array
   readonly setHeaders?: HeaderMap

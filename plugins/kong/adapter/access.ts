@@ -215,11 +215,17 @@ function keep(facts: Facts, verdict: PassVerdict, { protocol }: PluginEntry, opt
 async function applyEdits(kong: KongPdk, edits: Edits, seen: Seen): Promise<void> {
   if (edits.body !== undefined) await kong.service.request.setRawBody(edits.body)
   const current = seen.facts?.headers ?? {}
+  const removed = new Set(edits.removeHeaders?.flatMap(spellingsOf))
+  for (const name of removed) await kong.service.request.clearHeader(name)
   const changed = Object.entries(edits.setHeaders ?? {}).filter(
-    ([name, value]) => !Object.hasOwn(current, name) || current[name] !== value,
+    ([name, value]) => removed.has(name) || !Object.hasOwn(current, name) || current[name] !== value,
   )
   if (changed.length > 0) await kong.service.request.setHeaders(Object.fromEntries(changed))
-  for (const name of edits.removeHeaders ?? []) await kong.service.request.clearHeader(name)
+}
+
+/** Kong forwards both, and many an upstream reads them as one. */
+function spellingsOf(name: string): string[] {
+  return name.includes('-') ? [name, name.replaceAll('-', '_')] : [name]
 }
 
 async function refuse(

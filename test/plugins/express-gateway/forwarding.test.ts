@@ -180,15 +180,15 @@ describe('the body', () => {
     const spy = createSpy({
       decide: () => ({
         type: 'pass',
-        request: { body: edited, setHeaders: { 'x-set': '1' }, removeHeaders: ['x-drop'] },
+        request: { body: edited, setHeaders: { 'x-set': '1' }, removeHeaders: ['x-drop', 'x-set'] },
       }),
     })
     const stage = await setStage({ extra: [spy.policy], policies: [SPY, PROXY] })
-    await ask(stage, { key: undefined, headers: { 'x-drop': 'gone' } })
+    await ask(stage, { key: undefined, headers: { 'x-drop': 'gone', x_drop: 'gone', 'x-set': '0' } })
     const { body, headers } = stage.model.requests[0] ?? {}
     expect(body?.toString()).toBe(edited.toString())
     expect([headers?.['content-length'], headers?.['transfer-encoding']]).toEqual([String(edited.length), undefined])
-    expect([headers?.['x-set'], headers?.['x-drop']]).toEqual(['1', undefined])
+    expect([headers?.['x-set'], headers?.['x-drop'], headers?.x_drop]).toEqual(['1', undefined, undefined])
   })
 
   it('too large is refused while it is still coming, and the connection lives on or closes cleanly', async () => {

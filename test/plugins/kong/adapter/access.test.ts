@@ -149,8 +149,9 @@ describe('a pass', () => {
     expect(Object.fromEntries(kong.request.upstreamHeaders)).toEqual({ 'x-new': '1' })
     expect(kong.calls.slice(1)).toEqual([
       'kong.service.request.set_raw_body',
-      'kong.service.request.set_headers',
       'kong.service.request.clear_header',
+      'kong.service.request.clear_header',
+      'kong.service.request.set_headers',
       'kong.ctx.shared.set',
     ])
     expect(entryOf(kong)).toMatchObject({
@@ -166,6 +167,26 @@ describe('a pass', () => {
       usage_mark: '"usage"',
     })
     expect(JSON.parse(entryOf(kong)?.reservations ?? '')).toEqual([RESERVATION])
+  })
+
+  test('removes a header first, then sets it, although the client sent the same value', async () => {
+    const kong = stage({
+      facts: FACTS,
+      decide: () => ({
+        type: 'pass',
+        request: { setHeaders: { 'accept-encoding': 'identity' }, removeHeaders: ['accept-encoding'] },
+      }),
+    })
+    kong.request.upstreamHeaders.set('accept-encoding', 'identity')
+    await kong.access()
+    expect(Object.fromEntries(kong.request.upstreamHeaders)).toEqual({ 'accept-encoding': 'identity' })
+  })
+
+  test('removes a header in underscores too', async () => {
+    const kong = stage({ facts: FACTS, decide: () => ({ type: 'pass', request: { removeHeaders: ['x-api-key'] } }) })
+    for (const name of ['x-api-key', 'x_api_key', 'x-kept']) kong.request.upstreamHeaders.set(name, '1')
+    await kong.access()
+    expect([...kong.request.upstreamHeaders.keys()]).toEqual(['x-kept'])
   })
 
   test('leaves nothing empty in the entry', async () => {
