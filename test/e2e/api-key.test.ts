@@ -204,7 +204,7 @@ describe.skipIf(kongMissing || !haveRedisServer('keys on a real Kong'))('keys on
       expect(upstream()).not.toContain(key.slice(-40))
     })
 
-    test.each(['authorization', 'x-api-key', 'api-key', 'x-goog-api-key', 'apikey'])(
+    test.each(['authorization', 'x-api-key', 'x_api_key', 'api-key', 'x-goog-api-key', 'apikey'])(
       'are taken from %s without the companions too',
       async (name) => {
         const { key } = await issue()
