@@ -32,8 +32,10 @@ const built = builtServer((folder, path) => {
 })
 afterEach(async () => {
   if (server !== undefined) {
-    const gone = once(server.child, 'exit')
-    server.child.kill('SIGKILL')
+    const { child } = server
+    server = undefined
+    const gone = child.exitCode === null && child.signalCode === null ? once(child, 'exit') : undefined
+    child.kill('SIGKILL')
     await gone
   }
   rmSync(directory, { recursive: true })
