@@ -28,8 +28,8 @@ export interface DenyList extends DenyListView {
   /** Values that are remembered, some of them of revocations that have expired. */
   readonly size: number
   /**
-   * Whether the copy is fresh; waits for the first answer of the store. `stale`: the store has not answered lately.
-   * `empty`: it never has.
+   * Whether the copy is fresh; waits for the first answer of the store. `stale`: the store has not answered lately, or
+   * holds what cannot be read. `empty`: it never has answered.
    */
   state(): MaybePromise<'fresh' | 'stale' | 'empty'>
   close(): Promise<void>
@@ -44,49 +44,77 @@ export interface DenyListOptions {
   readonly staleMs: number
 }
 
+/** Where an entry that cannot be read lies, all behind it is read again this often: it may have been mended or removed. */
+const REREAD_MS = 30_000
+
+/** A change that cannot be read, such as one by a newer version. */
+interface Gap {
+  /** The cursor before it. */
+  readonly cursor: string | undefined
+  /** When it is read again. */
+  readonly due: number
+}
+
+type Fault = 'silent' | 'unreadable'
+const FAULTS: Readonly<Record<Fault, string>> = {
+  silent: 'the revocation store does not answer',
+  unreadable: 'the revocation store holds what is no revocation',
+}
+
 export function createDenyList(options: DenyListOptions): DenyList {
   const { store, clock, logger } = options
   const table = createTable(clock)
   let cursor: string | undefined
   let answeredAt: number | undefined
   let closed = false
-  let failing = false
+  let failing: Fault | undefined
+  let gap: Gap | undefined
   let cancel: (() => void) | undefined
 
   async function poll(): Promise<void> {
     try {
-      let more = true
-      while (more && !closed) {
-        const changes = await store.changes(cursor)
-        table.apply(changes)
-        cursor = changes.cursor
-        more = changes.more
-      }
+      await (gap !== undefined && clock.monotonic() >= gap.due ? readFrom(gap.cursor) : readFrom(cursor, gap))
       table.sweep()
       answeredAt = clock.monotonic()
-      report(true)
+      report(gap === undefined ? undefined : 'unreadable')
     } catch (error) {
-      report(false, error instanceof PortcullisError ? error.code : error instanceof Error ? error.name : 'unknown')
+      report('silent', error instanceof PortcullisError ? error.code : error instanceof Error ? error.name : 'unknown')
     }
     if (!closed) cancel = clock.after(options.pollMs, () => void poll())
   }
 
+  /** One entry that cannot be read must not hide those after it. */
+  async function readFrom(start: string | undefined, known?: Gap): Promise<void> {
+    let at = start
+    let found = known
+    let more = true
+    while (more && !closed) {
+      const changes = await store.changes(at)
+      table.apply(changes)
+      if (changes.unreadable > 0) found ??= { cursor: at, due: clock.monotonic() + REREAD_MS }
+      at = changes.cursor
+      more = changes.more
+    }
+    cursor = at
+    gap = found
+  }
+
   /** Once for every change. */
-  function report(up: boolean, reason?: string): void {
-    if (up !== failing) return
-    failing = !up
-    if (!up) logger.error('the revocation store does not answer', { reason })
+  function report(fault: Fault | undefined, reason: string | undefined = fault): void {
+    if (fault === failing) return
+    failing = fault
+    if (fault !== undefined) logger.error(FAULTS[fault], { reason })
     else logger.info('the revocation store answers again')
     publish('store', () => ({
       store: 'revocation',
-      state: up ? 'up' : 'down',
+      state: fault === undefined ? 'up' : 'down',
       ...(reason === undefined ? {} : { reason }),
     }))
   }
 
   function stateNow(): 'fresh' | 'stale' | 'empty' {
     if (answeredAt === undefined) return 'empty'
-    return clock.monotonic() - answeredAt <= options.staleMs ? 'fresh' : 'stale'
+    return gap === undefined && clock.monotonic() - answeredAt <= options.staleMs ? 'fresh' : 'stale'
   }
 
   const first = poll()

@@ -48,12 +48,13 @@ export function createMemoryRevocations({ clock }: { readonly clock: Clock }): R
     },
     async changes(cursor) {
       const since = Number(cursor ?? 0)
-      if (since === serial) return { cursor: String(serial), revoked: [], lifted: [], more: false }
+      if (since === serial) return { cursor: String(serial), revoked: [], lifted: [], unreadable: 0, more: false }
       const changed = [...entries.values()].filter((entry) => entry.serial > since)
       return {
         cursor: String(serial),
         revoked: changed.flatMap(({ revocation }) => revocation ?? []),
         lifted: changed.flatMap(({ key, revocation }) => (revocation === undefined ? [key] : [])),
+        unreadable: 0,
         more: false,
       }
     },

@@ -30,6 +30,8 @@ export interface RevocationChanges {
   readonly revoked: readonly Revocation[]
   /** Taken back before they expired. */
   readonly lifted: readonly RevocationKey[]
+  /** How many changes are no revocation that this version knows. */
+  readonly unreadable: number
   /** There is more: ask again at once. */
   readonly more: boolean
 }
@@ -39,7 +41,7 @@ export interface RevocationStore {
   revoke(revocation: Revocation): Promise<void>
   /** Whether there was such a revocation. */
   lift(key: RevocationKey): Promise<boolean>
-  /** In no particular order. */
+  /** In no particular order. @throws {PortcullisError} `store_fault` when there is one that cannot be read. */
   list(): Promise<readonly Revocation[]>
   /** What changed since `cursor`; everything when it is undefined. */
   changes(cursor: string | undefined): Promise<RevocationChanges>

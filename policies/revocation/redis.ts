@@ -36,11 +36,12 @@ export function createRedisRevocations(
 
   async function changes(cursor: string | undefined) {
     const [next = '', more = '', ...entries] = await page(cursor)
-    const read = entries.map(readEntry)
+    const read = entries.flatMap((entry) => readEntry(entry) ?? [])
     return {
       cursor: next,
       revoked: read.flatMap(({ revocation }) => revocation ?? []),
       lifted: read.flatMap(({ key, revocation }) => (revocation === undefined ? [key] : [])),
+      unreadable: entries.length - read.length,
       more: more === '1',
     }
   }
@@ -64,6 +65,7 @@ export function createRedisRevocations(
       let more = true
       while (more) {
         const found = await changes(cursor)
+        if (found.unreadable > 0) throw malformed()
         for (const revocation of found.revoked) all.set(keyText(revocation), revocation)
         for (const key of found.lifted) all.delete(keyText(key))
         cursor = found.cursor
@@ -80,17 +82,23 @@ function keyOf({ kind, value, issuer }: RevocationKey): RevocationKey {
   return { kind, value, ...(issuer === undefined ? {} : { issuer }) }
 }
 
-/** @throws {PortcullisError} `store_fault` */
-function readEntry(text: string): { readonly key: RevocationKey; readonly revocation: Revocation | undefined } {
+interface Entry {
+  readonly key: RevocationKey
+  /** Absent once it was lifted. */
+  readonly revocation: Revocation | undefined
+}
+
+/** Undefined when it is none. */
+function readEntry(text: string): Entry | undefined {
   let parsed: unknown
   try {
     parsed = JSON.parse(text)
   } catch {
-    throw malformed()
+    return undefined
   }
-  if (!isKey(parsed)) throw malformed()
+  if (!isKey(parsed)) return undefined
   const { revocation } = parsed as { readonly revocation?: Revocation }
-  if (revocation !== undefined && !isRevocation(revocation)) throw malformed()
+  if (revocation !== undefined && !isRevocation(revocation)) return undefined
   return { key: keyOf(parsed), revocation }
 }
 

@@ -44,10 +44,15 @@ end
 return 1
 `
 
-/** ARGV: key, entry that says it was lifted. A day is longer than any node sleeps and still counts as running. */
+/**
+ * ARGV: key, entry that says it was lifted. What cannot be read goes as well. A day is longer than any node sleeps
+ * and still counts as running.
+ */
 const LIFT = `
 local entry = redis.call('HGET', KEYS[1], ARGV[1])
-if not entry or not cjson.decode(entry).revocation then return 0 end
+if not entry then return 0 end
+local read, known = pcall(cjson.decode, entry)
+if read and type(known) == 'table' and not known.revocation then return 0 end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 note(ARGV[1])
 redis.call('ZADD', KEYS[4], now + 86400000, ARGV[1])

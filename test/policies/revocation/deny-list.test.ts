@@ -119,6 +119,47 @@ describe('the deny list', () => {
     expect(JSON.stringify(lines)).not.toContain('hunter2')
   })
 
+  it('reads on behind what cannot be read, says so once, and reads it again until it can', async () => {
+    let unreadable = false
+    const asked: (string | undefined)[] = []
+    const { revoke, hits, list, lines, store, wait } = await setUp((inner) => ({
+      ...inner,
+      async changes(cursor) {
+        asked.push(cursor)
+        const changes = await inner.changes(cursor)
+        const hidden = changes.revoked.filter(({ value }) => unreadable && value === 'newer')
+        const revoked = changes.revoked.filter((one) => !hidden.includes(one))
+        return { ...changes, revoked, unreadable: hidden.length }
+      },
+    }))
+    await revoke({ kind: 'sub', value: 'ada' })
+    const before = asked.at(-1)
+    unreadable = true
+    await revoke({ kind: 'sub', value: 'newer' })
+    expect(list.state()).toBe('stale')
+    await revoke({ kind: 'sub', value: 'bob' })
+    expect([hits({ sub: 'ada' }), hits({ sub: 'newer' }), hits({ sub: 'bob' })]).toEqual([true, false, true])
+    await wait(20_000)
+    expect(list.state()).toBe('stale')
+    unreadable = false
+    await wait(20_000)
+    expect(list.state()).toBe('fresh')
+    expect(hits({ sub: 'newer' })).toBe(true)
+    expect(before).toBeDefined()
+    expect(lines.map(({ level }) => level)).toEqual(['error', 'info'])
+    await store.lift({ kind: 'sub', value: 'newer' })
+    await wait(POLL)
+    expect(hits({ sub: 'newer' })).toBe(false)
+  })
+
+  it('is stale from the start where something cannot be read, not empty', async () => {
+    const { list } = await setUp((store) => ({
+      ...store,
+      changes: async (cursor) => ({ ...(await store.changes(cursor)), unreadable: 1 }),
+    }))
+    expect(await list.state()).toBe('stale')
+  })
+
   it('is empty before the first answer', async () => {
     const { list } = await setUp((store) => ({ ...store, changes: () => Promise.reject(new Error('down')) }))
     expect(await list.state()).toBe('empty')

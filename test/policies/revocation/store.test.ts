@@ -1,9 +1,12 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { PortcullisError } from '../../../policies/errors.ts'
 import type { Revocation, RevocationKey, RevocationStore } from '../../../policies/revocation/index.ts'
+import { keyText } from '../../../policies/revocation/ports.ts'
 import { haveRedisServer } from '../../support/redis/backends.ts'
 import { type RedisServer, sleep, startRedis } from '../../support/redis/server.ts'
 import { HOUR, memoryStore, redisStore } from './support.ts'
+
+type Client = ReturnType<RedisServer['client']>
 
 const at = Date.now()
 const revocation = (key: RevocationKey, more: Partial<Revocation> = {}): Revocation => ({
@@ -138,12 +141,35 @@ describe.skipIf(!haveRedisServer('revocations'))('in Redis', () => {
     expect(revoked).toContainEqual(revocation({ kind: 'sub', value: 'new' }))
   })
 
-  it('refuses what is no revocation', async () => {
+  it('lists nothing where there is what is no revocation, and tells the rest', async () => {
     const where = config()
+    const store = redisStore(where)
     const client = redis.client()
-    await client.hset(`${where.key_prefix}{revoked}:entries`, 'x', '{"kind":"everything"}')
-    await client.zadd(`${where.key_prefix}{revoked}:log`, 1, 'x')
-    await client.set(`${where.key_prefix}{revoked}:serial`, '1')
-    await expect(redisStore(where).changes(undefined)).rejects.toThrow(PortcullisError)
+    await store.revoke(revocation(TOKEN))
+    const { cursor } = await store.changes(undefined)
+    await putEntry(client, where.key_prefix, 'x', '{"kind":"everything"}')
+    await store.revoke(revocation({ kind: 'sub', value: 'ada' }))
+    const after = await store.changes(cursor)
+    expect(after).toMatchObject({ unreadable: 1, revoked: [revocation({ kind: 'sub', value: 'ada' })] })
+    expect(await store.changes(after.cursor)).toMatchObject({ unreadable: 0, revoked: [] })
+    await expect(store.list()).rejects.toThrow(PortcullisError)
+  })
+
+  it.each(['{', 'null', '5', '"text"', '[]'])('lifts what cannot be read: %s', async (entry) => {
+    const where = config()
+    const store = redisStore(where)
+    await putEntry(redis.client(), where.key_prefix, keyText(TOKEN), entry)
+    expect((await store.changes(undefined)).unreadable).toBe(1)
+    await store.revoke(revocation({ kind: 'sub', value: 'ada' }))
+    if (entry !== '[]') expect(await store.lift(TOKEN)).toBe(true)
+    else await store.revoke(revocation(TOKEN))
+    expect((await store.changes(undefined)).unreadable).toBe(0)
   })
 })
+
+/** As the scripts write one. */
+async function putEntry(client: Client, prefix: string, key: string, entry: string): Promise<void> {
+  const name = (part: string) => `${prefix}{revoked}:${part}`
+  await client.hset(name('entries'), key, entry)
+  await client.zadd(name('log'), await client.incr(name('serial')), key)
+}
