@@ -79,8 +79,8 @@ export interface Exchange {
 }
 
 /**
- * Changes to the request before it is forwarded. Headers are removed first, with dashes or with underscores in their name,
- * then set: one that is both is forwarded with the value set.
+ * Changes to the request before it is forwarded. Headers are removed first, with underscores in place of dashes as well, then
+ * set: one that is both is forwarded with the value set.
  */
 export interface Edits {
   readonly body?: Uint8Array

@@ -61,9 +61,19 @@ function isJwt(token: string): boolean {
   return /^ey[\w-]+(?:\.[\w-]*){2}$/.test(token) || /^ey[\w-]+(?:\.[\w-]*){4}$/.test(token)
 }
 
+/** Those of `present` that are one of `names`: many an upstream, and the policies, take underscores for dashes. */
+export function spelledAs(present: readonly string[], names: readonly string[]): readonly string[] {
+  const wanted = new Set(names.map(dashed))
+  return present.filter((name) => wanted.has(dashed(name)))
+}
+
+function dashed(name: string): string {
+  return name.toLowerCase().replaceAll('_', '-')
+}
+
 /** Removes credentials from headers and from every form in which Express keeps the URL. */
 export function removeCredentials(request: EgRequest, names: CredentialNames): void {
-  for (const name of names.headers) delete request.headers[name]
+  for (const name of spelledAs(Object.keys(request.headers), names.headers)) delete request.headers[name]
   if (request.url !== undefined) request.url = withoutParameters(request.url, names.query)
   request.originalUrl = withoutParameters(request.originalUrl, names.query)
 }
@@ -73,7 +83,7 @@ export function withoutCredentials(stream: Readable, request: EgRequest, names: 
   const pipe = stream.pipe.bind(stream)
   stream.pipe = ((destination: ClientRequest) => {
     const claims = isNobody(request) ? ['eg-consumer-id'] : []
-    for (const name of [...names.headers, ...claims])
+    for (const name of spelledAs(destination.getHeaderNames(), [...names.headers, ...claims]))
       if (destination.getHeader(name) === request.headers[name]) destination.removeHeader(name)
     return pipe(destination)
   }) as unknown as Readable['pipe']

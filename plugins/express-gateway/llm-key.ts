@@ -71,9 +71,10 @@ export function llmKey({ logger, newId, synchronousConditions }: LlmKeyOptions):
 }
 
 function moveKey(request: EgRequest, found: FoundKey, header: string, scheme: string): void {
+  if (found.type !== 'key') return
   removeCredentials(request, KEY_PLACES)
   // A bearer token without a colon is none of key-auth's (`id:secret`): it may be for jwt or oauth2.
-  if (found.type !== 'key' || (found.inBearer && !found.key.includes(':'))) return
+  if (found.inBearer && !found.key.includes(':')) return
   if (found.inBearer) delete request.headers.authorization
   request.headers[header] = `${scheme} ${found.key}`
 }

@@ -21,7 +21,7 @@ import { answer, convertErrors, protocolOf } from './answers.ts'
 import { createRequestBody } from './body.ts'
 import type { EgContext, EgRequest, EgResponse } from './eg.ts'
 import { UNAVAILABLE } from './fault.ts'
-import { type CredentialNames, isNobody, removeCredentials, withoutCredentials } from './keys.ts'
+import { type CredentialNames, isNobody, removeCredentials, spelledAs, withoutCredentials } from './keys.ts'
 import { createUpstreamCall } from './upstream-call.ts'
 import { withoutOrigin, withoutQuery } from './upstream-path.ts'
 
@@ -265,11 +265,7 @@ function createPassage(request: EgRequest, response: EgResponse, options: Passag
 }
 
 function editHeaders({ headers }: EgRequest, { removeHeaders = [], setHeaders = {} }: Edits): void {
-  for (const name of removeHeaders) {
-    delete headers[name]
-    // Policies read both spellings as one.
-    delete headers[name.replaceAll('-', '_')]
-  }
+  for (const name of spelledAs(Object.keys(headers), removeHeaders)) delete headers[name]
   Object.assign(headers, setHeaders)
 }
 

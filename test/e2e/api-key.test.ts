@@ -204,7 +204,15 @@ describe.skipIf(kongMissing || !haveRedisServer('keys on a real Kong'))('keys on
       expect(upstream()).not.toContain(key.slice(-40))
     })
 
-    test.each(['authorization', 'x-api-key', 'x_api_key', 'api-key', 'x-goog-api-key', 'apikey'])(
+    test('travel no further in other spellings of a header', async () => {
+      const { key } = await issue()
+      const spellings = ['x_api_key', 'x_api-key', 'x-api_key', 'api_key', 'x_goog-api_key']
+      const headers = { authorization: `Bearer ${key}`, ...Object.fromEntries(spellings.map((name) => [name, key])) }
+      expect(verdict(await ask('own', { headers }))).toEqual([200, undefined])
+      expect(upstream()).not.toContain(key.slice(-40))
+    })
+
+    test.each(['authorization', 'x-api-key', 'x_api_key', 'x_api-key', 'api-key', 'x-goog-api-key', 'apikey'])(
       'are taken from %s without the companions too',
       async (name) => {
         const { key } = await issue()

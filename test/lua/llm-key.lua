@@ -36,6 +36,16 @@ check.case("takes the key from where each SDK puts it, and removes it there", fu
   end
 end)
 
+check.case("leaves the key in no spelling of a header", function()
+  local seen = run({ headers = { authorization = "Bearer first-key", x_api_key = "first-key", ["x_goog-api-key"] = "first-key",
+    ["x-api_key"] = "another", ["x_other"] = "1" } })
+  check.equal(seen.exit, nil)
+  check.equal(seen.headers.apikey, "first-key")
+  for name in pairs(seen.headers) do
+    check.equal(name == "apikey" or name == "x_other", true, name)
+  end
+end)
+
 check.case("takes ?key= and leaves the rest of the query", function()
   local seen = run({ args = "alt=sse&key=first-key&x=1" })
   check.equal(seen.headers.apikey, "first-key")

@@ -32,6 +32,17 @@ check.case("sends the provider's credential, and removes every other one", funct
   end
 end)
 
+check.case("takes underscores for dashes in what it removes", function()
+  local spellings = { x_api_key = "caller", ["x_goog-api_key"] = "caller", ["x-consumer_username"] = "eve", x_other = "1" }
+  local seen = run({ headers = spellings }, { headers = { ["X-Api-Key"] = "provider" } })
+  local left = {}
+  for name, value in pairs(seen.headers) do
+    left[#left + 1] = name .. "=" .. value
+  end
+  table.sort(left)
+  check.equal(table.concat(left, " "), "x-api-key=provider x_other=1")
+end)
+
 check.case("removes credentials also where the provider needs none", function()
   local seen = run({ headers = headers(), args = "key=caller&alt=sse" }, { headers = {} })
   check.equal(seen.headers.authorization, nil)

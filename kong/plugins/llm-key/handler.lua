@@ -1,5 +1,6 @@
 --- Moves an API key from wherever the official SDKs put it to the header that key-auth reads.
 
+local clear_header = require "kong.plugins.llm-edge.clear-header"
 local complain = require "kong.plugins.llm-edge.complain"
 local refuse = require "kong.plugins.llm-edge.refuse"
 
@@ -63,13 +64,12 @@ local function move_key(conf)
     request.clear_header("authorization")
   end
   for i = 1, #SOURCES do
-    if headers[SOURCES[i]] then
-      request.clear_header(SOURCES[i])
-    end
+    clear_header(SOURCES[i])
   end
   if query then
     request.clear_query_arg("key")
   end
+  clear_header(conf.key_name)
   if found then
     request.set_header(conf.key_name, found)
   end

@@ -1,5 +1,6 @@
 --- Sends the provider's credential, and none of the caller's. Kong's request-transformer resolves no vault references.
 
+local clear_header = require "kong.plugins.llm-edge.clear-header"
 local complain = require "kong.plugins.llm-edge.complain"
 local refuse = require "kong.plugins.llm-edge.refuse"
 
@@ -17,12 +18,13 @@ local function send_as_provider(conf)
       error("no value for the header " .. name)
     end
     own[name:lower()] = true
+    clear_header(name)
     request.set_header(name, value)
   end
   for _, names in ipairs({ CREDENTIALS, conf.name_consumer and {} or IDENTITY }) do
     for _, name in ipairs(names) do
       if not own[name] then
-        request.clear_header(name)
+        clear_header(name)
       end
     end
   end

@@ -223,9 +223,17 @@ async function applyEdits(kong: KongPdk, edits: Edits, seen: Seen): Promise<void
   if (changed.length > 0) await kong.service.request.setHeaders(Object.fromEntries(changed))
 }
 
-/** Kong forwards both, and many an upstream reads them as one. */
+/** Beyond so many parts, mixed spellings of a name are too many to remove one by one. */
+const MAX_MIXED_PARTS = 5
+
+/** With dashes, underscores, or both: Kong forwards each as it came, and many an upstream reads them as one. */
 function spellingsOf(name: string): string[] {
-  return name.includes('-') ? [name, name.replaceAll('-', '_')] : [name]
+  const [first = '', ...rest] = name.split('-')
+  if (rest.length >= MAX_MIXED_PARTS) return [name, name.replaceAll('-', '_')]
+  return rest.reduce(
+    (spellings, part) => spellings.flatMap((start) => [`${start}-${part}`, `${start}_${part}`]),
+    [first],
+  )
 }
 
 async function refuse(

@@ -84,8 +84,15 @@ return function(request)
   var.upstream_uri = var.upstream_uri or "/v1/chat/completions"
   var.uri = var.uri or var.upstream_uri
   var.args = request.args
-  var.http_anthropic_version = headers["anthropic-version"]
-  var.http_x_goog_api_key = headers["x-goog-api-key"]
+  -- One for every spelling of a header.
+  setmetatable(var, { __index = function(_, variable)
+    local wanted = variable:match("^http_(.*)$")
+    for name, value in pairs(wanted and headers or {}) do
+      if name:gsub("-", "_") == wanted then
+        return value
+      end
+    end
+  end })
 
   _G.ngx = {
     ERR = "error",

@@ -49,6 +49,7 @@ describe('own keys', () => {
     ['Authorization: Bearer', (key) => ({ authorization: `Bearer ${key}` }), () => ''],
     ['x-api-key', (key) => ({ 'x-api-key': key }), () => ''],
     ['x_api_key, which some upstreams take for it', (key) => ({ x_api_key: key }), () => ''],
+    ['several spellings', (key) => ({ 'x-api-key': key, 'x_api-key': key, 'x_goog-api-key': key }), () => ''],
     ['api-key', (key) => ({ 'api-key': key }), () => ''],
     ['x-goog-api-key', (key) => ({ 'x-goog-api-key': key }), () => ''],
     ['apikey', (key) => ({ apikey: key }), () => ''],
