@@ -43,6 +43,24 @@ check.case("packs the facts of a keyed request, and never the key", function()
   }))
 end)
 
+check.case("keeps nothing of routes that Kong has forgotten, whoever calls", function()
+  local credential = { id = "k-1", key = "first-key" }
+  local function kept_of(caller)
+    collectgarbage()
+    local before = collectgarbage("count")
+    for number = 1, 2000 do
+      run({ credential = caller, route = { id = "route-" .. number, name = ("n"):rep(500) .. number } })
+    end
+    request({})
+    collectgarbage()
+    return collectgarbage("count") - before
+  end
+  for _, caller in ipairs({ credential, false }) do
+    local kilobytes = kept_of(caller or nil)
+    check.equal(kilobytes < 500, true, kilobytes .. " KB")
+  end
+end)
+
 check.case("what requests share is told anew once Kong knows it anew", function()
   local credential, consumer = { id = "k-1", key = "first-key" }, { id = "c-1", tags = { "gold" } }
   local route, service = { id = "r-1" }, { id = "s-1" }

@@ -73,9 +73,10 @@ local function fingerprint(credential)
   return type(credential.key) == "string" and assert(sha256_hex(credential.key)) or nil
 end
 
---- What many requests share, as facts and as their JSON. By Kong's own cached tables, which live as long as they are in its
--- cache, and are other ones once they changed.
-local known, NOBODY = setmetatable({}, { __mode = "k" }), {}
+--- What many requests share, as facts and as their JSON. By credential, then route: Kong's own cached tables, which live as
+-- long as they are in its cache, and are other ones once they changed.
+local WEAK = { __mode = "k" }
+local known, NONE = setmetatable({}, WEAK), {}
 
 local function know(consumer, credential, route, service)
   local facts = {
@@ -104,14 +105,18 @@ local function is_of(part, from, entity_now)
 end
 
 local function known_of(consumer, credential, route, service)
-  local owner, id = credential or NOBODY, route and route.id or ""
-  known[owner] = known[owner] or {}
-  local found = known[owner][id]
+  local owner, place = credential or NONE, route or NONE
+  local of_owner = known[owner]
+  if not of_owner then
+    of_owner = setmetatable({}, WEAK)
+    known[owner] = of_owner
+  end
+  local found = of_owner[place]
   local facts, from = found and found.facts, found and found.from
   if not found or not is_of(facts.consumer, from.consumer, consumer) or not is_of(facts.route, from.route, route)
     or not is_of(facts.service, from.service, service) then
     found = know(consumer, credential, route, service)
-    known[owner][id] = found
+    of_owner[place] = found
   end
   return found
 end
