@@ -192,7 +192,7 @@ async function run({ content, kind, leaks = false }: RunOptions) {
     path: '/v1/embeddings',
     body: JSON.stringify({ model: 'text-embedding-3-small', input: plant('embedding input') }),
   })
-  for (const explode of [1, 2, 3, 'hasOverrides', 'redactBody'])
+  for (const explode of [1, 2, 3, 'readOverrides', 'redactBody'])
     await ask(`an exception in reading ${explode}`, { body: JSON.stringify({ ...chat(plant), explode }) })
   await ask('no llm-edge', { facts: undefined })
   await ask('broken facts', { facts: plant('facts') })

@@ -324,7 +324,7 @@ describe.skipIf(kongMissing)('the audit log on a real Kong', () => {
 
   test.each([
     ['llm-audit-log', 1],
-    ['llm-token-limit', 'hasOverrides'],
+    ['llm-token-limit', 'readOverrides'],
   ])('has a record of an exception inside %s that quotes the request', async (policy, explode) => {
     const answer = await send({ body: chat({ explode }) })
     expect(answer.status).toBe(503)

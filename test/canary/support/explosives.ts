@@ -1,6 +1,6 @@
 /**
  * Lets policies meet exceptions that quote the whole request. In a body, `explode` says when that happens: in which reading
- * of it (1: the first, and so on), or in which function (`hasOverrides` is one of llm-token-limit, `redactBody` is where
+ * of it (1: the first, and so on), or in which function (`readOverrides` is one of llm-token-limit, `redactBody` is where
  * content is redacted), or `later`: outside of every policy.
  */
 
