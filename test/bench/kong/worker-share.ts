@@ -8,7 +8,8 @@ const PERIOD_MICROSECONDS = 5_000
 
 /**
  * Worker, plugin server, Redis, load and upstream share the cores of the machine. Holding back the worker alone shows
- * what a machine with cores to spare for the others would: routes compared by what limits Kong itself.
+ * how much traffic it could take with cores to spare for the others. Times flatter what runs outside the worker, which
+ * keeps its full speed.
  *
  * @param share of one core, above 0, at most 1
  * @returns lifts it again
