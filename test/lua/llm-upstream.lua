@@ -43,6 +43,12 @@ check.case("takes underscores for dashes in what it removes", function()
   check.equal(table.concat(left, " "), "x-api-key=provider x_other=1")
 end)
 
+check.case("sends what the configuration itself spells with underscores", function()
+  local seen = run({ headers = { ["x-api-key"] = "caller" } }, { headers = { x_api_key = "provider" } })
+  check.equal(seen.headers.x_api_key, "provider")
+  check.equal(seen.headers["x-api-key"], nil)
+end)
+
 check.case("removes credentials also where the provider needs none", function()
   local seen = run({ headers = headers(), args = "key=caller&alt=sse" }, { headers = {} })
   check.equal(seen.headers.authorization, nil)

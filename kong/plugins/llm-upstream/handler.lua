@@ -17,7 +17,7 @@ local function send_as_provider(conf)
     if type(value) ~= "string" or value == "" or value:find("^{vault://") then
       error("no value for the header " .. name)
     end
-    own[name:lower()] = true
+    own[name:lower():gsub("_", "-")] = true
     clear_header(name)
     request.set_header(name, value)
   end
