@@ -85,17 +85,18 @@ export function createDenyList(options: DenyListOptions): DenyList {
 
   /** One entry that cannot be read must not hide those after it. */
   async function readFrom(start: string | undefined, known?: Gap): Promise<void> {
-    let at = start
+    cursor = start
     let found = known
     let more = true
     while (more && !closed) {
-      const changes = await store.changes(at)
+      const changes = await store.changes(cursor)
       table.apply(changes)
-      if (changes.unreadable > 0) found ??= { cursor: at, due: clock.monotonic() + REREAD_MS }
-      at = changes.cursor
+      if (changes.unreadable > 0) found ??= { cursor, due: clock.monotonic() + REREAD_MS }
+      // Page by page: a store that fails in between need not give all of it again.
+      gap = found ?? gap
+      cursor = changes.cursor
       more = changes.more
     }
-    cursor = at
     gap = found
   }
 

@@ -152,6 +152,23 @@ describe('the deny list', () => {
     expect(hits({ sub: 'newer' })).toBe(false)
   })
 
+  it('goes on behind the last page that came when the store fails between pages', async () => {
+    const asked: (string | undefined)[] = []
+    const pages = [{ cursor: '1', more: true }, undefined, { cursor: '2', more: false }]
+    const { list, wait } = await setUp((store) => ({
+      ...store,
+      async changes(cursor) {
+        asked.push(cursor)
+        const page = asked.length <= pages.length ? pages[asked.length - 1] : { cursor: '2', more: false }
+        if (page === undefined) throw new Error('down')
+        return { ...page, revoked: [], lifted: [], unreadable: 0 }
+      },
+    }))
+    await wait(POLL)
+    expect(asked.slice(0, 3)).toEqual([undefined, '1', '1'])
+    expect(list.state()).toBe('fresh')
+  })
+
   it('is stale from the start where something cannot be read, not empty', async () => {
     const { list } = await setUp((store) => ({
       ...store,
